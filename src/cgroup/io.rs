@@ -1,0 +1,140 @@
+//! Block I/O of a cgroup: v2's `io.stat`, v1's `blkio.throttle.io_service_bytes` and
+//! `blkio.throttle.io_serviced` (`block/blk-cgroup.c`, `blk_rwstat`), the `_recursive` ones
+//! where the kernel has them.
+#![forbid(unsafe_code)]
+
+use crate::snapshot::{BlockIo, DeviceIo};
+use crate::text::{cut, decimal, fields, lines};
+
+impl<'m> BlockIo<'m> {
+    /// What the container did on the device `major:minor`; zeros if it never touched it.
+    pub fn of(self, device: (u64, u64)) -> DeviceIo {
+        self.sum(|other| other == device)
+    }
+
+    /// What the container did on all devices for which `wanted` holds.
+    pub fn sum(self, mut wanted: impl FnMut((u64, u64)) -> bool) -> DeviceIo {
+        let mut total = DeviceIo::default();
+        let mut add = |text: &[u8], count: fn(&mut DeviceIo, &[u8])| {
+            for line in lines(text) {
+                if let Some((device, rest)) = device(line)
+                    && wanted(device)
+                {
+                    count(&mut total, rest);
+                }
+            }
+        };
+        match self {
+            BlockIo::V2(stat) => add(stat, count_v2),
+            BlockIo::V1 { bytes, operations } => {
+                add(bytes, count_bytes);
+                add(operations, count_operations);
+            }
+        }
+        total
+    }
+}
+
+/// `major:minor` in front of a line, and the rest.
+fn device(line: &[u8]) -> Option<((u64, u64), &[u8])> {
+    let (device, rest) = cut(line, b' ')?;
+    let (major, minor) = cut(device, b':')?;
+    Some(((decimal(major)?, decimal(minor)?), rest))
+}
+
+/// `rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6`, and whatever the I/O controllers add.
+fn count_v2(to: &mut DeviceIo, rest: &[u8]) {
+    for (key, value) in fields(rest).filter_map(|field| cut(field, b'=')) {
+        let counter = match key {
+            b"rbytes" => &mut to.read_bytes,
+            b"wbytes" => &mut to.written_bytes,
+            b"dbytes" => &mut to.discarded_bytes,
+            b"rios" => &mut to.reads,
+            b"wios" => &mut to.writes,
+            b"dios" => &mut to.discards,
+            _ => continue,
+        };
+        *counter = counter.saturating_add(decimal(value).unwrap_or(0));
+    }
+}
+
+fn count_bytes(to: &mut DeviceIo, rest: &[u8]) {
+    count_v1(
+        rest,
+        [
+            &mut to.read_bytes,
+            &mut to.written_bytes,
+            &mut to.discarded_bytes,
+        ],
+    );
+}
+
+fn count_operations(to: &mut DeviceIo, rest: &[u8]) {
+    count_v1(rest, [&mut to.reads, &mut to.writes, &mut to.discards]);
+}
+
+/// `Read 1`; Sync and Async are the same I/O counted another way.
+fn count_v1(rest: &[u8], [read, write, discard]: [&mut u64; 3]) {
+    let Some((kind, value)) = cut(rest, b' ') else {
+        return;
+    };
+    let counter = match kind {
+        b"Read" => read,
+        b"Write" => write,
+        b"Discard" => discard,
+        _ => return,
+    };
+    *counter = counter.saturating_add(decimal(value).unwrap_or(0));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v2() {
+        let io = BlockIo::V2(
+            b"254:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=16 dios=3 cost.usage=9\n8:0\n8:16 rbytes=1 wbytes=x\n",
+        );
+        let vda = DeviceIo {
+            read_bytes: 4096,
+            written_bytes: 8192,
+            discarded_bytes: 16,
+            reads: 1,
+            writes: 2,
+            discards: 3,
+        };
+        assert_eq!(io.of((254, 0)), vda);
+        assert_eq!(io.of((8, 0)), DeviceIo::default());
+        assert_eq!(io.sum(|_| true).read_bytes, 4097);
+    }
+
+    #[test]
+    fn v1() {
+        let io = BlockIo::V1 {
+            bytes: b"254:0 Read 4096\n254:0 Write 8192\n254:0 Sync 12288\n254:0 Async 0\n254:0 Discard 16\n254:0 Total 12304\nTotal 12304\n",
+            operations: b"254:0 Read 1\n254:0 Write 2\n254:0 Discard 3\n254:0 Total 6\nTotal 6\n",
+        };
+        let vda = DeviceIo {
+            read_bytes: 4096,
+            written_bytes: 8192,
+            discarded_bytes: 16,
+            reads: 1,
+            writes: 2,
+            discards: 3,
+        };
+        assert_eq!(io.of((254, 0)), vda);
+        assert_eq!(io.of((254, 1)), DeviceIo::default());
+        assert_eq!(io.sum(|_| true), vda);
+    }
+
+    #[test]
+    fn nothing_done_is_zero() {
+        let io = BlockIo::V1 {
+            bytes: b"Total 0\n",
+            operations: b"",
+        };
+        assert_eq!(io.sum(|_| true), DeviceIo::default());
+        assert_eq!(BlockIo::V2(b"").of((0, 0)), DeviceIo::default());
+    }
+}

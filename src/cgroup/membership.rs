@@ -1,0 +1,139 @@
+//! `/proc/PID/cgroup`: in which cgroups a process is (`cgroups(7)`).
+//!
+//! One line per hierarchy, `id:controllers:path`; v2 is `0::path`. The path is everything
+//! after the second colon, as it is: the kernel escapes nothing here and allows no newline in
+//! the name of a cgroup (`cgroup_mkdir`).
+#![forbid(unsafe_code)]
+
+use super::{Hierarchy, is_within};
+use crate::text::{cut, lines};
+
+/// What the kernel appends to the path of a v2 cgroup that has been removed.
+const DELETED: &[u8] = b" (deleted)";
+
+/// The hierarchy that has `controller` (its v1 name): decided per controller, because hybrid
+/// hosts have some on v1 and others on v2. `None` if the process is in neither.
+pub fn hierarchy<'n>(text: &[u8], controller: &'n [u8]) -> Option<Hierarchy<'n>> {
+    [Hierarchy::V1(controller), Hierarchy::V2]
+        .into_iter()
+        .find(|&h| path(text, h).is_some())
+}
+
+/// The path of the process in `hierarchy`, relative to the root of the reader's cgroup
+/// namespace. The path of a removed cgroup is the one it had: what can still be seen of its
+/// ancestors holds.
+pub fn path<'t>(text: &'t [u8], hierarchy: Hierarchy<'_>) -> Option<&'t [u8]> {
+    lines(text).find_map(|line| {
+        let (id, rest) = cut(line, b':')?;
+        let (controllers, path) = cut(rest, b':')?;
+        let path = match hierarchy {
+            Hierarchy::V1(name) => controllers
+                .split(|&b| b == b',')
+                .any(|c| c == name)
+                .then_some(path),
+            Hierarchy::V2 => (id == b"0" && controllers.is_empty())
+                .then(|| path.strip_suffix(DELETED).unwrap_or(path)),
+        }?;
+        path.starts_with(b"/").then_some(path)
+    })
+}
+
+/// The cgroup that stands for the whole container, on one hierarchy (NUMBERS section 1).
+///
+/// In the initial PID namespace that is the caller's own. Elsewhere it is the one of PID 1,
+/// less the scope that systemd makes for itself, if the caller is in it; a caller outside of it
+/// (a pod that shares its PID namespace) stands for itself.
+pub fn container<'t>(own: &'t [u8], pid1: &'t [u8], initial_pid_namespace: bool) -> &'t [u8] {
+    let machine = without_init_scope(pid1);
+    if !initial_pid_namespace && is_within(own, machine) {
+        machine
+    } else {
+        own
+    }
+}
+
+/// `path` without the last component if that is `init.scope`, the unit of a systemd that runs
+/// as PID 1.
+fn without_init_scope(path: &[u8]) -> &[u8] {
+    match path.strip_suffix(b"/init.scope") {
+        Some(b"") => b"/",
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &[u8] = b"13:name=systemd:/s\n4:memory:/docker/1f\n2:cpu,cpuacct:/a:b c\n\
+        1:cpuset:/\n0::/user.slice/x (deleted)\n";
+
+    #[test]
+    fn path_of_each_hierarchy() {
+        assert_eq!(
+            path(HYBRID, Hierarchy::V1(b"memory")),
+            Some(&b"/docker/1f"[..])
+        );
+        assert_eq!(path(HYBRID, Hierarchy::V1(b"cpu")), Some(&b"/a:b c"[..]));
+        assert_eq!(
+            path(HYBRID, Hierarchy::V1(b"cpuacct")),
+            Some(&b"/a:b c"[..])
+        );
+        assert_eq!(path(HYBRID, Hierarchy::V1(b"cpuset")), Some(&b"/"[..]));
+        assert_eq!(path(HYBRID, Hierarchy::V1(b"pids")), None);
+        assert_eq!(path(HYBRID, Hierarchy::V2), Some(&b"/user.slice/x"[..]));
+    }
+
+    #[test]
+    fn a_name_that_only_looks_deleted_stays_on_v1() {
+        let text = b"4:memory:/x (deleted)\n";
+        assert_eq!(
+            path(text, Hierarchy::V1(b"memory")),
+            Some(&b"/x (deleted)"[..])
+        );
+    }
+
+    #[test]
+    fn version_is_decided_per_controller() {
+        assert_eq!(hierarchy(HYBRID, b"memory"), Some(Hierarchy::V1(b"memory")));
+        assert_eq!(hierarchy(HYBRID, b"pids"), Some(Hierarchy::V2));
+        assert_eq!(hierarchy(b"4:memory:/\n", b"pids"), None);
+        assert_eq!(hierarchy(b"", b"memory"), None);
+    }
+
+    #[test]
+    fn garbage_is_no_path() {
+        for text in [
+            &b"\n"[..],
+            b":",
+            b"::",
+            b"0::",
+            b"0::x",
+            b"memory",
+            b"0:memory",
+            b"1::/x",
+        ] {
+            assert_eq!(path(text, Hierarchy::V2), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_container_is_pid_1_without_its_scope() {
+        let whole = |own, pid1| container(own, pid1, false);
+        assert_eq!(
+            whole(b"/d/x/system.slice/ssh.service", b"/d/x/init.scope"),
+            b"/d/x"
+        );
+        assert_eq!(whole(b"/system.slice/ssh.service", b"/init.scope"), b"/");
+        assert_eq!(whole(b"/d/x", b"/d/x"), b"/d/x");
+        assert_eq!(whole(b"/d/xy", b"/d/x"), b"/d/xy");
+        assert_eq!(whole(b"/pod/app", b"/pod/pause"), b"/pod/app");
+        assert_eq!(whole(b"/", b"/../pause"), b"/");
+        assert_eq!(whole(b"/d/x", b"/d/x/init.scope.d"), b"/d/x");
+        assert_eq!(
+            container(b"/user.slice/1", b"/init.scope", true),
+            b"/user.slice/1"
+        );
+    }
+}

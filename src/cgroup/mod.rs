@@ -1,0 +1,66 @@
+//! What the kernel says of a control group: bytes of its files in, values out.
+//!
+//! Nothing here opens a file. [`membership`] and [`mounts`] say where the files are,
+//! [`cpus`], [`values`] and [`io`] what is in them.
+#![forbid(unsafe_code)]
+
+pub mod cpus;
+pub mod io;
+pub mod membership;
+pub mod mounts;
+pub mod pressure;
+pub mod values;
+
+/// One of the trees in which the kernel keeps its cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hierarchy<'n> {
+    /// The v1 tree of a controller, by the controller's v1 name: `memory`, `cpu`, `cpuacct`,
+    /// `cpuset`, `pids`, `blkio`.
+    V1(&'n [u8]),
+    /// The one tree of v2, whatever controllers it has.
+    V2,
+}
+
+/// True if `path` is `top` or lies below it: both are paths as `/proc/PID/cgroup` prints them,
+/// `/` first. A path that leaves `top` again with `..` does not lie below it.
+pub fn is_within(path: &[u8], top: &[u8]) -> bool {
+    below(path, top).is_some()
+}
+
+/// What is left of `path` after `top`: empty, or a path that starts with `/`.
+fn below<'p>(path: &'p [u8], top: &[u8]) -> Option<&'p [u8]> {
+    let rest = path.strip_prefix(without_slash(top))?;
+    let whole_names = rest.is_empty() || rest.starts_with(b"/");
+    (whole_names && !climbs(rest)).then_some(without_slash(rest))
+}
+
+/// `path` without a last `/`; the root is then the empty path.
+fn without_slash(path: &[u8]) -> &[u8] {
+    path.strip_suffix(b"/").unwrap_or(path)
+}
+
+/// True if a component of `path` is `..`: the kernel prints it for what lies outside of the
+/// reader's cgroup namespace (`cgroup_namespaces(7)`).
+fn climbs(path: &[u8]) -> bool {
+    path.split(|&b| b == b'/').any(|name| name == b"..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn within() {
+        assert!(is_within(b"/a/b", b"/a"));
+        assert!(is_within(b"/a", b"/a"));
+        assert!(is_within(b"/a", b"/"));
+        assert!(is_within(b"/", b"/"));
+        assert!(is_within(b"/../x/y", b"/../x"));
+        assert!(is_within(b"/../x", b"/.."));
+        assert!(!is_within(b"/ab", b"/a"));
+        assert!(!is_within(b"/a", b"/a/b"));
+        assert!(!is_within(b"/../x", b"/"));
+        assert!(!is_within(b"/../../x", b"/.."));
+        assert!(is_within(b"/..data", b"/"));
+    }
+}

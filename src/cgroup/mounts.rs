@@ -1,0 +1,286 @@
+//! `/proc/self/mountinfo`: where a hierarchy can be seen (`proc(5)`).
+//!
+//! `id parent major:minor root mount-point options [tag…] - type source super-options`, spaces
+//! between. Root and mount point have space, tab, newline and backslash as octal escapes
+//! (`seq_path`, `cgroup_show_path`).
+#![forbid(unsafe_code)]
+
+use super::{Hierarchy, below, is_within, without_slash};
+use crate::text::{Out, fields, lines};
+
+/// A mounted piece of a hierarchy. Both paths as the kernel prints them, escapes and all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mount<'t> {
+    /// The cgroup that is seen at the mount point, relative to the root of the reader's cgroup
+    /// namespace: `/..` is the parent of that root.
+    pub root: &'t [u8],
+    /// Where it is seen.
+    pub point: &'t [u8],
+}
+
+/// One line of the table.
+struct Line<'t> {
+    mount: Mount<'t>,
+    kind: &'t [u8],
+    options: &'t [u8],
+}
+
+impl<'t> Line<'t> {
+    fn parse(line: &'t [u8]) -> Option<Self> {
+        let mut fields = fields(line);
+        let root = fields.nth(3)?;
+        let point = fields.next()?;
+        let kind = fields.by_ref().skip_while(|f| *f != b"-").nth(1)?;
+        // The last field: the source before it may be empty.
+        let options = if kind.starts_with(b"cgroup") {
+            fields.last()?
+        } else {
+            &[]
+        };
+        Some(Line {
+            mount: Mount { root, point },
+            kind,
+            options,
+        })
+    }
+
+    fn is_of(&self, hierarchy: Hierarchy<'_>) -> bool {
+        match hierarchy {
+            Hierarchy::V1(name) => {
+                self.kind == b"cgroup" && self.options.split(|&b| b == b',').any(|o| o == name)
+            }
+            Hierarchy::V2 => self.kind == b"cgroup2",
+        }
+    }
+}
+
+/// The mount through which `path` (as in `/proc/PID/cgroup`) and most of its ancestors can be
+/// seen: of those whose root contains it the one with the highest root, and of equal ones the
+/// last. Without any that contains it, the first of the hierarchy.
+///
+/// A mount point that a later mount hides is no choice. The mount of `/` hides nothing: after
+/// `switch_root` it stands behind the mounts that were moved onto it.
+pub fn find<'t>(table: &'t [u8], hierarchy: Hierarchy<'_>, path: &[u8]) -> Option<Mount<'t>> {
+    let mut best: Option<(bool, Mount<'t>)> = None;
+    for line in lines(table).filter_map(Line::parse) {
+        let mount = line.mount;
+        best = best.filter(|(_, old)| mount.point == b"/" || !is_within(old.point, mount.point));
+        if line.is_of(hierarchy) {
+            let inside = contains(mount.root, path);
+            let better = match best {
+                None => true,
+                Some((true, old)) => inside && mount.root.len() <= old.root.len(),
+                Some((false, _)) => inside,
+            };
+            if better {
+                best = Some((inside, mount));
+            }
+        }
+    }
+    best.map(|(_, mount)| mount)
+}
+
+impl Mount<'_> {
+    /// Writes the directory in which the files of the cgroup `path` are, without a last `/`
+    /// (the mount point `/` itself is therefore empty).
+    ///
+    /// A path outside of the mount's root, or below it by names that the cgroup namespace
+    /// hides (a root of `/..`), is answered with the mount point, the nearest thing to be
+    /// seen; the result is then false.
+    pub fn locate(&self, path: &[u8], out: &mut Out<'_>) -> bool {
+        unescaped(without_slash(self.point)).for_each(|b| out.byte(b));
+        let rest = relative(self.root, path);
+        out.bytes(rest.unwrap_or_default());
+        rest.is_some()
+    }
+}
+
+/// True if the cgroup at `path` is `root`, a field of the table, or below it.
+fn contains(root: &[u8], path: &[u8]) -> bool {
+    relative(root, path).is_some()
+}
+
+/// What is left of `path` below `root`, a field of the table.
+fn relative<'p>(root: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
+    if !root.contains(&b'\\') {
+        return below(path, root);
+    }
+    // With escapes, `root` is longer than what it stands for: find where that ends in `path`.
+    let (len, same) = unescaped(root)
+        .zip(path)
+        .fold((0usize, true), |(len, same), (a, &b)| {
+            (len.saturating_add(1), same && a == b)
+        });
+    let (top, _) = path.split_at_checked(len)?;
+    (same && len == unescaped(root).count())
+        .then(|| below(path, top))
+        .flatten()
+}
+
+/// The bytes that a field of the table stands for: `\040` is a space. A backslash that starts
+/// no escape stands for itself.
+pub fn unescaped(field: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = field;
+    core::iter::from_fn(move || {
+        let (byte, tail) = match *rest {
+            [
+                b'\\',
+                a @ b'0'..=b'3',
+                b @ b'0'..=b'7',
+                c @ b'0'..=b'7',
+                ref tail @ ..,
+            ] => {
+                let digit = |d: u8| d.wrapping_sub(b'0');
+                ((digit(a) << 6) | (digit(b) << 3) | digit(c), tail)
+            }
+            [byte, ref tail @ ..] => (byte, tail),
+            [] => return None,
+        };
+        rest = tail;
+        Some(byte)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V1: Hierarchy<'_> = Hierarchy::V1(b"memory");
+
+    fn located(table: &[u8], hierarchy: Hierarchy<'_>, path: &[u8]) -> Option<(String, bool)> {
+        let mut room = [0; 8192];
+        let mut out = Out::new(&mut room);
+        let inside = find(table, hierarchy, path)?.locate(path, &mut out);
+        Some((String::from_utf8_lossy(out.finish()?).into_owned(), inside))
+    }
+
+    fn at(path: &str) -> Option<(String, bool)> {
+        Some((path.to_owned(), true))
+    }
+
+    fn near(path: &str) -> Option<(String, bool)> {
+        Some((path.to_owned(), false))
+    }
+
+    #[test]
+    fn docker_with_the_hosts_cgroup_namespace() {
+        let table = b"199 198 0:50 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
+            203 199 0:32 /docker/6b /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
+        assert_eq!(
+            located(table, V1, b"/docker/6b"),
+            at("/sys/fs/cgroup/memory")
+        );
+        assert_eq!(
+            located(table, V1, b"/docker/6b/in"),
+            at("/sys/fs/cgroup/memory/in")
+        );
+        assert_eq!(
+            located(table, V1, b"/docker/6bc"),
+            near("/sys/fs/cgroup/memory")
+        );
+        assert_eq!(located(table, V1, b"/"), near("/sys/fs/cgroup/memory"));
+        assert_eq!(located(table, Hierarchy::V1(b"cpu"), b"/docker/6b"), None);
+        assert_eq!(located(table, Hierarchy::V2, b"/docker/6b"), None);
+    }
+
+    #[test]
+    fn controllers_that_share_a_mount() {
+        let table = b"36 34 0:32 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 master:2 - cgroup cgroup rw,xattr,cpu,cpuacct\n";
+        for name in [&b"cpu"[..], b"cpuacct"] {
+            let found = located(table, Hierarchy::V1(name), b"/a:b");
+            assert_eq!(found, at("/sys/fs/cgroup/cpu,cpuacct/a:b"));
+        }
+        assert_eq!(located(table, Hierarchy::V1(b"cpuset"), b"/"), None);
+    }
+
+    #[test]
+    fn a_root_outside_of_the_namespace() {
+        let table = b"75 71 0:32 /../.. /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
+        assert_eq!(located(table, V1, b"/"), near("/sys/fs/cgroup/memory"));
+        assert_eq!(located(table, V1, b"/.."), near("/sys/fs/cgroup/memory"));
+        assert_eq!(located(table, V1, b"/../.."), at("/sys/fs/cgroup/memory"));
+        assert_eq!(
+            located(table, V1, b"/../../x"),
+            at("/sys/fs/cgroup/memory/x")
+        );
+        let table = b"1 2 0:30 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
+        assert_eq!(
+            located(table, Hierarchy::V2, b"/../../y"),
+            near("/sys/fs/cgroup")
+        );
+    }
+
+    #[test]
+    fn escapes_of_the_table() {
+        let table = b"63 43 0:36 /a\\134012\\040b /m\\011\\012x rw - cgroup cgroup rw,memory\n";
+        assert_eq!(located(table, V1, b"/a\\012 b"), at("/m\t\nx"));
+        assert_eq!(located(table, V1, b"/a\\012 b/c"), at("/m\t\nx/c"));
+        assert_eq!(located(table, V1, b"/a\\012 bc"), near("/m\t\nx"));
+        assert_eq!(located(table, V1, b"/a\\012"), near("/m\t\nx"));
+        let plain = |field: &[u8]| unescaped(field).collect::<Vec<_>>();
+        assert_eq!(plain(b"\\04"), b"\\04");
+        assert_eq!(plain(b"\\777\\"), b"\\777\\");
+    }
+
+    #[test]
+    fn of_several_mounts_the_one_that_shows_most() {
+        let table = b"1 0 0:3 / / rw - ext4 /dev/vda rw\n\
+            2 1 0:4 /docker/6b /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+            3 1 0:4 / /host/cgroup/memory rw - cgroup cgroup rw,memory\n\
+            4 1 0:4 /docker/other /x rw - cgroup cgroup rw,memory\n\
+            5 1 0:4 / /again rw - cgroup cgroup rw,memory\n";
+        assert_eq!(located(table, V1, b"/docker/6b"), at("/again/docker/6b"));
+        assert_eq!(located(table, V1, b"/../y"), near("/sys/fs/cgroup/memory"));
+    }
+
+    #[test]
+    fn the_highest_root_shows_more_ancestors_than_the_last() {
+        let table = b"2 1 0:4 / /top rw - cgroup2 cgroup rw\n\
+            3 1 0:4 /a /bound rw - cgroup2 cgroup rw\n";
+        assert_eq!(located(table, Hierarchy::V2, b"/a/b"), at("/top/a/b"));
+    }
+
+    #[test]
+    fn what_is_hidden_is_no_choice() {
+        let table = b"2 1 0:4 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n\
+            9 2 0:4 /docker/6b /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
+        assert_eq!(
+            located(table, Hierarchy::V2, b"/docker/6b/y"),
+            at("/sys/fs/cgroup/y")
+        );
+        let table = b"2 1 0:4 / /sys/fs/cgroup/unified rw - cgroup2 cgroup rw\n\
+            9 2 0:4 / /sys/fs rw - tmpfs tmpfs rw\n";
+        assert_eq!(located(table, Hierarchy::V2, b"/y"), None);
+        let table = b"22 27 0:4 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n\
+            27 1 254:0 / / rw - ext4 /dev/vda rw\n";
+        assert_eq!(located(table, Hierarchy::V2, b"/y"), at("/sys/fs/cgroup/y"));
+    }
+
+    #[test]
+    fn long_paths_and_long_tables() {
+        let path = format!("/{}", "x/".repeat(1999));
+        let path = path.trim_end_matches('/');
+        let mut table = String::new();
+        for i in 0..10_000 {
+            table +=
+                &format!("{i} 1 0:9 /v/{i} /mnt/{i} rw,relatime - overlay o rw,lowerdir=/l/{i}\n");
+        }
+        table += "7 1 0:4 / /sys/fs/cgroup rw - cgroup2 cgroup rw";
+        let found = located(table.as_bytes(), Hierarchy::V2, path.as_bytes());
+        assert_eq!(found, at(&format!("/sys/fs/cgroup{path}")));
+    }
+
+    #[test]
+    fn garbage_is_no_mount() {
+        for table in [
+            &b""[..],
+            b"\n",
+            b"-",
+            b"1 2 3 4 5",
+            b"1 2 3 / /m rw -",
+            b"1 2 3 / /m rw - cgroup2",
+        ] {
+            assert_eq!(find(table, Hierarchy::V2, b"/"), None, "{table:?}");
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! Single numbers and flat tables of the cgroup's files (`Documentation/admin-guide/cgroup-v2.rst`
+//! and `cgroup-v1/{memory,cpuacct}.rst`; `kernel/sched/core.c` for `cpu.stat`).
+#![forbid(unsafe_code)]
+
+use crate::snapshot::{MemoryStat, MemoryText, SwapTraffic};
+use crate::text::{cut, decimal, lines, trim};
+
+/// "No limit", in every unit.
+pub const NO_LIMIT: u64 = u64::MAX;
+
+/// From here on a limit of memory is none: v1 prints the largest number of whole pages below
+/// 2^63 (9223372036854771712 with pages of 4 KiB), which moves with the size of a page.
+const BEYOND_ANY_MEMORY: u64 = 1 << 62;
+
+/// Microseconds in a tick of USER_HZ (`include/asm-generic/param.h`: 100 per second).
+const TICK_US: u64 = 10_000;
+
+const NS_PER_US: u64 = 1_000;
+
+/// A file that holds one number.
+pub fn number(text: &[u8]) -> Option<u64> {
+    decimal(trim(text))
+}
+
+/// A file that holds a limit of memory in bytes; `max`, -1 and v1's very large numbers are
+/// [`NO_LIMIT`].
+pub fn limit(text: &[u8]) -> Option<u64> {
+    match trim(text) {
+        b"max" | b"-1" => Some(NO_LIMIT),
+        text => decimal(text).map(or_no_limit),
+    }
+}
+
+fn or_no_limit(bytes: u64) -> u64 {
+    if bytes < BEYOND_ANY_MEMORY {
+        bytes
+    } else {
+        NO_LIMIT
+    }
+}
+
+/// The swap that v1's two limits leave, in bytes: the second one is for memory and swap together.
+pub fn swap_limit(memory: u64, memory_and_swap: u64) -> u64 {
+    if memory_and_swap == NO_LIMIT {
+        NO_LIMIT
+    } else {
+        memory_and_swap.saturating_sub(memory)
+    }
+}
+
+/// The lines `key value` of a flat table. Other lines are skipped.
+pub fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], u64)> + Clone {
+    lines(text).filter_map(|line| {
+        let (key, value) = cut(line, b' ')?;
+        Some((key, number(value)?))
+    })
+}
+
+/// v2's `memory.stat`. `None` if the text is not one.
+pub fn memory_stat(text: &[u8]) -> Option<MemoryStat> {
+    let mut stat = MemoryStat::default();
+    let mut slab = None;
+    let mut found = false;
+    for (key, bytes) in pairs(text) {
+        let counter = match key {
+            b"anon" => &mut stat.anon,
+            b"file" => &mut stat.file,
+            b"kernel_stack" => &mut stat.kernel_stack,
+            b"pagetables" => &mut stat.pagetables,
+            b"sec_pagetables" => &mut stat.sec_pagetables,
+            b"percpu" => &mut stat.percpu,
+            b"shmem" => &mut stat.shmem,
+            b"zswap" => &mut stat.zswap,
+            b"zswapped" => &mut stat.zswapped,
+            b"file_mapped" => &mut stat.file_mapped,
+            b"file_dirty" => &mut stat.file_dirty,
+            b"file_writeback" => &mut stat.file_writeback,
+            b"swapcached" => &mut stat.swapcached,
+            b"anon_thp" => &mut stat.anon_thp,
+            b"file_thp" => &mut stat.file_thp,
+            b"shmem_thp" => &mut stat.shmem_thp,
+            b"inactive_anon" => &mut stat.inactive_anon,
+            b"active_anon" => &mut stat.active_anon,
+            b"inactive_file" => &mut stat.inactive_file,
+            b"active_file" => &mut stat.active_file,
+            b"unevictable" => &mut stat.unevictable,
+            b"slab_reclaimable" => &mut stat.slab_reclaimable,
+            b"slab_unreclaimable" => &mut stat.slab_unreclaimable,
+            b"slab" => slab.insert(0),
+            _ => continue,
+        };
+        *counter = bytes;
+        found = true;
+    }
+    stat.slab = slab.unwrap_or(
+        stat.slab_reclaimable
+            .saturating_add(stat.slab_unreclaimable),
+    );
+    found.then_some(stat)
+}
+
+/// What v1's `memory.stat` says, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryStatV1 {
+    /// The counters of the cgroup and all below it (`total_*`), in the names of v2.
+    pub stat: MemoryStat,
+    /// What is swapped out; `None` where the kernel does not account swap.
+    pub swap: Option<u64>,
+    /// The tightest memory limit over all ancestors, also those that cannot be seen.
+    pub limit: u64,
+    /// The same for memory and swap together.
+    pub limit_with_swap: u64,
+}
+
+/// v1's `memory.stat`. `None` if the text is not one.
+pub fn memory_stat_v1(text: &[u8]) -> Option<MemoryStatV1> {
+    let mut stat = MemoryStat::default();
+    let (mut swap, mut limit, mut limit_with_swap) = (None, NO_LIMIT, NO_LIMIT);
+    let mut found = false;
+    for (key, bytes) in pairs(text) {
+        let counter = match key {
+            b"total_rss" => &mut stat.anon,
+            b"total_rss_huge" => &mut stat.anon_thp,
+            b"total_cache" => &mut stat.file,
+            b"total_shmem" => &mut stat.shmem,
+            b"total_mapped_file" => &mut stat.file_mapped,
+            b"total_dirty" => &mut stat.file_dirty,
+            b"total_writeback" => &mut stat.file_writeback,
+            b"total_swapcached" => &mut stat.swapcached,
+            b"total_inactive_anon" => &mut stat.inactive_anon,
+            b"total_active_anon" => &mut stat.active_anon,
+            b"total_inactive_file" => &mut stat.inactive_file,
+            b"total_active_file" => &mut stat.active_file,
+            b"total_unevictable" => &mut stat.unevictable,
+            b"total_swap" => swap.insert(0),
+            b"hierarchical_memory_limit" => &mut limit,
+            b"hierarchical_memsw_limit" => &mut limit_with_swap,
+            _ => continue,
+        };
+        *counter = bytes;
+        found = true;
+    }
+    let (limit, limit_with_swap) = (or_no_limit(limit), or_no_limit(limit_with_swap));
+    found.then_some(MemoryStatV1 {
+        stat,
+        swap,
+        limit,
+        limit_with_swap,
+    })
+}
+
+impl MemoryText<'_> {
+    /// The counter that v2 calls `name`.
+    pub fn counter(self, name: &[u8]) -> Option<u64> {
+        let (text, prefix): (_, &[u8]) = match self {
+            MemoryText::V2(text) => (text, b""),
+            MemoryText::V1(text) => (text, b"total_"),
+        };
+        lines(text).find_map(|line| {
+            number(
+                line.strip_prefix(prefix)?
+                    .strip_prefix(name)?
+                    .strip_prefix(b" ")?,
+            )
+        })
+    }
+
+    /// Pages swapped in, and out where the kernel tells (`pswpin` and `pswpout`, Linux 6.13).
+    /// Before that, what was swapped in is what was missed after it had been evicted.
+    pub fn swapped(self) -> (u64, Option<u64>) {
+        let pages_in = self
+            .counter(b"pswpin")
+            .or_else(|| self.counter(b"workingset_refault_anon"));
+        (pages_in.unwrap_or(0), self.counter(b"pswpout"))
+    }
+}
+
+impl SwapTraffic {
+    /// The traffic at a later reading, on kernels that count only one direction: what is in swap
+    /// now and was not before, or came back in between, has been swapped out. What is freed
+    /// without being read again takes nothing back.
+    ///
+    /// `used_before` and `used` are the pages in swap then and now.
+    pub fn later(self, pages_in: u64, used_before: u64, used: u64) -> SwapTraffic {
+        let pages_in = pages_in.max(self.pages_in);
+        let came_back = pages_in.saturating_sub(self.pages_in);
+        let went = used.saturating_add(came_back).saturating_sub(used_before);
+        SwapTraffic {
+            pages_in,
+            pages_out: self.pages_out.saturating_add(went),
+        }
+    }
+}
+
+/// CPU time in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// In user mode, nice time not included.
+    pub user_us: u64,
+    /// In user mode at a positive nice value; 0 where the kernel does not tell.
+    pub nice_us: u64,
+    /// In the kernel.
+    pub system_us: u64,
+}
+
+/// `cpu.stat` of either version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuStat {
+    /// The time used: v2 only.
+    pub busy: Option<Busy>,
+    /// Periods in which the quota ran out.
+    pub nr_throttled: u64,
+    /// Time that the quota withheld, summed over the host's CPUs, microseconds.
+    pub throttled_us: u64,
+}
+
+/// `cpu.stat`: v2 counts microseconds, v1 nanoseconds under other names.
+pub fn cpu_stat(text: &[u8]) -> CpuStat {
+    let (mut user, mut nice, mut system) = (None, 0, None);
+    let (mut nr_throttled, mut throttled_us) = (0, 0);
+    for (key, value) in pairs(text) {
+        match key {
+            b"user_usec" => user = Some(value),
+            b"nice_usec" => nice = value,
+            b"system_usec" => system = Some(value),
+            b"nr_throttled" => nr_throttled = value,
+            b"throttled_usec" => throttled_us = value,
+            b"throttled_time" => throttled_us = value / NS_PER_US,
+            _ => {}
+        }
+    }
+    let busy = user.zip(system).map(|(user, system_us)| Busy {
+        user_us: user.saturating_sub(nice),
+        nice_us: nice.min(user),
+        system_us,
+    });
+    CpuStat {
+        busy,
+        nr_throttled,
+        throttled_us,
+    }
+}
+
+/// v1's `cpuacct.usage_user` and `cpuacct.usage_sys`, nanoseconds.
+pub fn cpuacct_usage(user: &[u8], system: &[u8]) -> Option<Busy> {
+    let us = |text| number(text).map(|ns| ns / NS_PER_US);
+    Some(Busy {
+        user_us: us(user)?,
+        nice_us: 0,
+        system_us: us(system)?,
+    })
+}
+
+/// v1's `cpuacct.stat`, USER_HZ ticks.
+pub fn cpuacct_stat(text: &[u8]) -> Option<Busy> {
+    let us = |name: &[u8]| {
+        let (_, ticks) = pairs(text).find(|&(key, _)| key == name)?;
+        Some(ticks.saturating_mul(TICK_US))
+    };
+    Some(Busy {
+        user_us: us(b"user")?,
+        nice_us: 0,
+        system_us: us(b"system")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits() {
+        assert_eq!(limit(b"536870912\n"), Some(536_870_912));
+        assert_eq!(limit(b"0\n"), Some(0));
+        assert_eq!(limit(b"1"), Some(1));
+        for none in [
+            "max\n",
+            "-1\n",
+            "9223372036854771712\n",
+            "9223372036854710272",
+            "9223372036854775807",
+            "18446744073709551615",
+            "99999999999999999999999",
+        ] {
+            assert_eq!(limit(none.as_bytes()), Some(NO_LIMIT), "{none}");
+        }
+        for garbage in ["", "\n", "-5", "1 2", "1k", "maximum", "0x10"] {
+            assert_eq!(limit(garbage.as_bytes()), None, "{garbage}");
+        }
+    }
+
+    /// A limit of 2 GiB and more overflowed an `int` elsewhere.
+    #[test]
+    fn two_gib_and_v1_unlimited_are_no_overflow() {
+        assert_eq!(limit(b"2147483648\n"), Some(1 << 31));
+        assert_eq!(limit(b"4294967296\n"), Some(1 << 32));
+        assert_eq!(limit(b"9223372036854771712\n"), Some(NO_LIMIT));
+    }
+
+    #[test]
+    fn swap_of_v1_is_the_difference() {
+        assert_eq!(swap_limit(512, 768), 256);
+        assert_eq!(swap_limit(512, 512), 0);
+        assert_eq!(swap_limit(512, 256), 0);
+        assert_eq!(swap_limit(NO_LIMIT, NO_LIMIT), NO_LIMIT);
+        assert_eq!(swap_limit(512, NO_LIMIT), NO_LIMIT);
+    }
+
+    #[test]
+    fn memory_of_v2() {
+        let stat = memory_stat(
+            b"anon 4096\nfile 8192\nslab_reclaimable 1\nslab_unreclaimable 2\nfoo x\nshmem\n",
+        )
+        .unwrap();
+        assert_eq!(
+            (stat.anon, stat.file, stat.slab, stat.shmem),
+            (4096, 8192, 3, 0)
+        );
+        assert_eq!(
+            memory_stat(b"slab_reclaimable 9\nslab 7\n").unwrap().slab,
+            7
+        );
+        assert_eq!(memory_stat(b""), None);
+        assert_eq!(memory_stat(b"garbage\n"), None);
+    }
+
+    #[test]
+    fn memory_of_v1() {
+        let v1 = memory_stat_v1(
+            b"cache 1\nrss 1\nhierarchical_memory_limit 536870912\n\
+              hierarchical_memsw_limit 9223372036854771712\ntotal_cache 4096\ntotal_rss 8192\ntotal_swap 5\n",
+        )
+        .unwrap();
+        assert_eq!((v1.stat.file, v1.stat.anon, v1.swap), (4096, 8192, Some(5)));
+        assert_eq!((v1.limit, v1.limit_with_swap), (536_870_912, NO_LIMIT));
+        assert_eq!(memory_stat_v1(b"total_rss 1\n").unwrap().swap, None);
+        assert_eq!(memory_stat_v1(b"rss 1\n"), None);
+    }
+
+    #[test]
+    fn counters_by_name() {
+        let v2 = MemoryText::V2(b"pgfault 7\npgmajfault 1\nworkingset_refault_anon 3\n");
+        assert_eq!(
+            (v2.counter(b"pgfault"), v2.counter(b"pgscan")),
+            (Some(7), None)
+        );
+        assert_eq!(v2.swapped(), (3, None));
+        let v1 = MemoryText::V1(b"pgfault 5\ntotal_pgfault 7\n");
+        assert_eq!(v1.counter(b"pgfault"), Some(7));
+        assert_eq!(v1.swapped(), (0, None));
+        let new = MemoryText::V2(b"pswpin 4\npswpout 9\nworkingset_refault_anon 3\n");
+        assert_eq!(new.swapped(), (4, Some(9)));
+    }
+
+    #[test]
+    fn what_was_swapped_out_never_goes_back() {
+        let start = SwapTraffic::default();
+        let full = start.later(0, 0, 100);
+        assert_eq!(
+            full,
+            SwapTraffic {
+                pages_in: 0,
+                pages_out: 100
+            }
+        );
+        let churned = full.later(30, 100, 100);
+        assert_eq!(
+            churned,
+            SwapTraffic {
+                pages_in: 30,
+                pages_out: 130
+            }
+        );
+        let read_back = churned.later(50, 100, 80);
+        assert_eq!(
+            read_back,
+            SwapTraffic {
+                pages_in: 50,
+                pages_out: 130
+            }
+        );
+        let freed = read_back.later(50, 80, 0);
+        assert_eq!(freed, read_back);
+        assert_eq!(freed.later(10, 0, 0), freed);
+    }
+
+    #[test]
+    fn cpu_time_of_v2() {
+        let stat = cpu_stat(
+            b"usage_usec 30\nuser_usec 20\nsystem_usec 10\nnice_usec 5\nnr_periods 9\nnr_throttled 4\nthrottled_usec 77\n",
+        );
+        assert_eq!(
+            stat.busy,
+            Some(Busy {
+                user_us: 15,
+                nice_us: 5,
+                system_us: 10
+            })
+        );
+        assert_eq!((stat.nr_throttled, stat.throttled_us), (4, 77));
+        let torn = cpu_stat(b"user_usec 1\nnice_usec 2\nsystem_usec 0\n");
+        assert_eq!(
+            torn.busy,
+            Some(Busy {
+                user_us: 0,
+                nice_us: 1,
+                system_us: 0
+            })
+        );
+    }
+
+    #[test]
+    fn cpu_time_of_v1() {
+        let stat = cpu_stat(b"nr_periods 9\nnr_throttled 4\nthrottled_time 77999\n");
+        assert_eq!(
+            stat,
+            CpuStat {
+                busy: None,
+                nr_throttled: 4,
+                throttled_us: 77
+            }
+        );
+        let busy = Busy {
+            user_us: 94_975_347,
+            nice_us: 0,
+            system_us: 89_008_126,
+        };
+        assert_eq!(
+            cpuacct_usage(b"94975347884\n", b"89008126624\n"),
+            Some(busy)
+        );
+        assert_eq!(cpuacct_usage(b"1", b""), None);
+        let busy = Busy {
+            user_us: 91_010_000,
+            nice_us: 0,
+            system_us: 97_120_000,
+        };
+        assert_eq!(cpuacct_stat(b"user 9101\nsystem 9712\n"), Some(busy));
+        assert_eq!(cpuacct_stat(b"user 9101\n"), None);
+    }
+}

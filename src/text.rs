@@ -1,0 +1,172 @@
+//! Scanning and printing of the kernel's text formats: bytes in, values out.
+//!
+//! Nothing here panics, allocates or knows what a file is called. What does not fit the
+//! format is `None`, never a guess.
+#![forbid(unsafe_code)]
+
+use memchr::memchr;
+
+/// The lines of `text`, without their newlines. A last line without one counts; an empty
+/// rest after the last newline does not.
+pub fn lines(text: &[u8]) -> Lines<'_> {
+    Lines { rest: text }
+}
+
+/// Iterator of [`lines`].
+#[derive(Clone)]
+pub struct Lines<'t> {
+    rest: &'t [u8],
+}
+
+impl<'t> Lines<'t> {
+    /// What has not been handed out yet.
+    pub fn rest(&self) -> &'t [u8] {
+        self.rest
+    }
+}
+
+impl<'t> Iterator for Lines<'t> {
+    type Item = &'t [u8];
+
+    fn next(&mut self) -> Option<&'t [u8]> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (line, rest) = cut(self.rest, b'\n').unwrap_or((self.rest, &[]));
+        self.rest = rest;
+        Some(line)
+    }
+}
+
+/// Splits at the first `separator`, which belongs to neither half.
+pub fn cut(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
+    let at = memchr(separator, text)?;
+    let (head, tail) = text.split_at_checked(at)?;
+    let (_, tail) = tail.split_first()?;
+    Some((head, tail))
+}
+
+/// The fields of one line: runs of bytes between spaces and tabs.
+pub fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    line.split(|b| matches!(b, b' ' | b'\t'))
+        .filter(|f| !f.is_empty())
+}
+
+/// `text` without spaces, tabs and newlines at both ends.
+pub fn trim(text: &[u8]) -> &[u8] {
+    text.trim_ascii()
+}
+
+/// A number of decimal digits and nothing else. One too large for 64 bits is `u64::MAX`:
+/// the kernel prints "no limit" in several widths, and all of them mean "more than there is".
+pub fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    let mut value = 0u64;
+    for b in text {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.saturating_mul(10).saturating_add(u64::from(digit));
+    }
+    Some(value)
+}
+
+/// The number in front of `text` and what follows it.
+pub fn leading_decimal(text: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (number, rest) = text.split_at_checked(digits)?;
+    Some((decimal(number)?, rest))
+}
+
+/// A growing text in a fixed piece of memory. What does not fit is dropped and remembered:
+/// [`Out::finish`] then answers `None`, so that half a file never leaves.
+pub struct Out<'b> {
+    room: &'b mut [u8],
+    len: usize,
+    overflowed: bool,
+}
+
+impl<'b> Out<'b> {
+    /// An empty text that may grow to `room.len()` bytes.
+    pub fn new(room: &'b mut [u8]) -> Self {
+        Out {
+            room,
+            len: 0,
+            overflowed: false,
+        }
+    }
+
+    /// Appends `text`.
+    pub fn bytes(&mut self, text: &[u8]) {
+        let end = self.len.saturating_add(text.len());
+        match self.room.get_mut(self.len..end) {
+            Some(space) => {
+                for (to, from) in space.iter_mut().zip(text) {
+                    *to = *from;
+                }
+                self.len = end;
+            }
+            None => self.overflowed = true,
+        }
+    }
+
+    /// Appends one byte.
+    pub fn byte(&mut self, byte: u8) {
+        self.bytes(&[byte]);
+    }
+
+    /// Appends `value` in decimal.
+    pub fn decimal(&mut self, value: u64) {
+        self.decimal_right(value, 0);
+    }
+
+    /// Appends `value` in decimal, padded with spaces on the left to `width` (at most 32), as
+    /// `%*lu` does.
+    pub fn decimal_right(&mut self, value: u64, width: usize) {
+        self.padded(value, width, b' ');
+    }
+
+    /// Appends `value` in decimal, padded with zeros on the left to `width` (at most 32).
+    pub fn decimal_zeros(&mut self, value: u64, width: usize) {
+        self.padded(value, width, b'0');
+    }
+
+    fn padded(&mut self, mut value: u64, width: usize, pad: u8) {
+        let mut digits = [pad; 32];
+        let mut used = 0usize;
+        for slot in digits.iter_mut().rev() {
+            *slot = b'0'.wrapping_add((value % 10) as u8);
+            value /= 10;
+            used = used.wrapping_add(1);
+            if value == 0 {
+                break;
+            }
+        }
+        let shown = used.max(width.min(digits.len()));
+        if let Some(text) = digits.get(digits.len().wrapping_sub(shown)..) {
+            self.bytes(text);
+        }
+    }
+
+    /// How many bytes have been written.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True while nothing has been written.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The whole text, or `None` if it did not fit.
+    pub fn finish(self) -> Option<&'b [u8]> {
+        if self.overflowed {
+            return None;
+        }
+        let Out { room, len, .. } = self;
+        room.get(..len)
+    }
+}
