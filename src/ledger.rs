@@ -1,0 +1,685 @@
+//! The arithmetic of `/proc/stat`: what the container's CPUs have done since it started, as
+//! the time of `n` CPUs that are always doing something.
+//!
+//! The kernel gives totals that know nothing of `n`: CPU time (`kernel/sched/cpuacct.c`,
+//! `kernel/cgroup/rstat.c`) and what the quota withheld (`kernel/sched/fair.c`). A [`Ledger`]
+//! turns one reading of them into rows ([`Ledger::first`]) and later readings into rows that
+//! continue these ([`Ledger::advance`]):
+//!
+//! - no field of any row ever goes back, as long as the number of CPUs does not pass
+//!   [`TRACKED`];
+//! - every row grows by the ticks that passed, neither more nor less, so that the sum over
+//!   the rows is `n` × time;
+//! - CPU time that does not fit (a burst inside one quota period, the kernel's own late
+//!   accounting) is owed, and paid out of what would have been idle.
+//!
+//! Units: microseconds in, USER_HZ ticks of 10 ms out. The ledger is a few KiB of plain
+//! words: it lives in static memory, or in the shared state of the container as
+//! [`Ledger::write`] puts it.
+#![forbid(unsafe_code)]
+
+use core::num::NonZero;
+
+use crate::snapshot::{CpuTime, Cpus, Quota};
+use crate::text;
+
+/// Rows are kept apart up to this many CPUs; above it the totals are spread evenly.
+pub const TRACKED: usize = 64;
+
+/// Microseconds in a tick of USER_HZ (`include/asm-generic/param.h`: 100 per second).
+pub const TICK_US: u64 = 10_000;
+
+/// Bytes that [`Ledger::write`] makes.
+pub const SIZE: usize = (HEAD + TRACKED * ROW + 2) * 8;
+
+/// Words of the ledger before its rows, and of one row.
+const HEAD: usize = 15;
+const ROW: usize = 11;
+
+/// First word of a written ledger: "proclens" in ASCII, and the version of the layout.
+const MAGIC: u64 = u64::from_be_bytes(*b"plledgr\x01");
+
+/// How far, in microseconds, a reading may lie before the last one and still be a reader that
+/// was overtaken. One further back tells of another container, and the ledger starts anew.
+const OVERTAKEN_US: u64 = 10_000_000;
+
+/// One reading of the container.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'m> {
+    /// Microseconds since the container's PID 1 started.
+    pub age_us: u64,
+    /// The container's CPUs and quota.
+    pub cpus: Cpus<'m>,
+    /// Its CPU time.
+    pub time: CpuTime<'m>,
+}
+
+impl Sample<'_> {
+    fn n(&self) -> NonZero<u64> {
+        NonZero::new(u64::from(self.cpus.count)).unwrap_or(NonZero::<u64>::MIN)
+    }
+
+    /// What one throttled period withheld at most, in microseconds: the part of `n` CPUs
+    /// above the quota.
+    fn withheld_us(&self) -> u64 {
+        self.cpus.quota.map_or(
+            0,
+            |Quota {
+                 quota_us,
+                 period_us,
+             }| {
+                self.n()
+                    .get()
+                    .saturating_mul(period_us)
+                    .saturating_sub(quota_us)
+            },
+        )
+    }
+
+    /// How much time may be owed for one CPU, in microseconds. A quota of any size can be
+    /// used up at once, and `cpu.max.burst` doubles it: two periods. What is more than that
+    /// is use beyond `n`, which `n` CPUs cannot show.
+    fn patience_us(&self) -> u64 {
+        self.cpus
+            .quota
+            .map_or(100_000, |q| q.period_us)
+            .clamp(1, 1_000_000)
+            .saturating_mul(2)
+    }
+
+    /// User and system microseconds of each CPU of the cpuset, where the kernel counts them
+    /// (v1) and every CPU of the cpuset is one of the container's `n`. Both the cpuset and
+    /// `cpuacct.usage_all` are in the order of the CPUs' numbers.
+    fn per_cpu(&self) -> Option<impl Iterator<Item = [u64; 2]> + Clone> {
+        let n = self.n().get();
+        let mut lines = text::lines(self.time.per_cpu?);
+        let rows = self
+            .cpus
+            .list
+            .iter()
+            .take(TRACKED + 1)
+            .map_while(move |cpu| {
+                lines.find_map(|line| {
+                    let mut fields = text::fields(line).map(text::decimal);
+                    if fields.next()?? != u64::from(cpu) {
+                        return None;
+                    }
+                    Some([fields.next()?? / 1000, fields.next()?? / 1000])
+                })
+            });
+        let every = u64::from(self.cpus.list.count()) == n && n <= TRACKED as u64;
+        (every && rows.clone().count() as u64 == n).then_some(rows)
+    }
+}
+
+/// One CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+struct Row {
+    /// Ticks that have been shown: user, nice, system, idle, steal.
+    shown: [u64; 5],
+    /// Microseconds not yet shown: user, nice, system, steal. Less than a tick each, but for
+    /// what is owed.
+    owed: [u64; 4],
+    /// User and system microseconds of the kernel's own row at the last reading.
+    seen: [u64; 2],
+}
+
+impl Row {
+    const NEW: Row = Row {
+        shown: [0; 5],
+        owed: [0; 4],
+        seen: [0; 2],
+    };
+
+    /// Lets `ticks` of one CPU (or of all, above [`TRACKED`]) pass: first what it did, then
+    /// what it was not allowed to do, the rest idle. Keeps at most `patience_us` owed.
+    fn pass(&mut self, ticks: u64, patience_us: u64) {
+        let Row {
+            shown: [user, nice, system, idle, steal],
+            owed: [user_us, nice_us, system_us, steal_us],
+            ..
+        } = self;
+        let mut left = ticks;
+        let mut busy = [(user, user_us), (nice, nice_us), (system, system_us)];
+
+        let whole = busy
+            .iter()
+            .fold(0u64, |sum, (_, us)| sum.saturating_add(**us / TICK_US));
+        // Room for all of it, or a share of the room for each.
+        for (shown, us) in &mut busy {
+            let ready = **us / TICK_US;
+            let share = if whole <= ticks {
+                ready
+            } else {
+                ready.saturating_mul(ticks) / whole.max(1)
+            };
+            pay(shown, us, share, &mut left);
+        }
+        // Shares are rounded down; at most a tick for each field is then left.
+        for _ in 0..3 {
+            if let Some((shown, us)) = busy.iter_mut().max_by_key(|(_, us)| **us) {
+                pay(shown, us, 1, &mut left);
+            }
+        }
+        let owed = busy
+            .iter()
+            .fold(0u64, |sum, (_, us)| sum.saturating_add(**us));
+        if owed > patience_us {
+            for (_, us) in &mut busy {
+                **us = (us.saturating_mul(patience_us) / owed.max(1)).min(patience_us);
+            }
+        }
+
+        let ready = *steal_us / TICK_US;
+        pay(steal, steal_us, ready, &mut left);
+        *steal_us = (*steal_us).min(patience_us);
+        *idle = idle.saturating_add(left);
+    }
+
+    /// Adds what another row holds.
+    fn absorb(&mut self, other: &Row) {
+        for (mine, theirs) in self.shown.iter_mut().zip(&other.shown) {
+            *mine = mine.saturating_add(*theirs);
+        }
+        for (mine, theirs) in self.owed.iter_mut().zip(&other.owed) {
+            *mine = mine.saturating_add(*theirs);
+        }
+    }
+
+    /// Share `i` of this row when it is cut in `parts`.
+    fn part(&self, i: u64, parts: NonZero<u64>) -> Row {
+        Row {
+            shown: self.shown.map(|v| even(v, i, parts)),
+            owed: self.owed.map(|v| even(v, i, parts)),
+            seen: [0; 2],
+        }
+    }
+}
+
+/// Moves up to `ticks` from what is owed to what is shown, within the ticks that are `left`.
+fn pay(shown: &mut u64, owed_us: &mut u64, ticks: u64, left: &mut u64) {
+    let ticks = ticks.min(*owed_us / TICK_US).min(*left);
+    *shown = shown.saturating_add(ticks);
+    *owed_us = owed_us.saturating_sub(ticks.saturating_mul(TICK_US));
+    *left = left.saturating_sub(ticks);
+}
+
+/// Share `i` of `total` spread evenly over `parts`: the first shares are one larger. None of
+/// them shrinks when `total` grows.
+fn even(total: u64, i: u64, parts: NonZero<u64>) -> u64 {
+    (total / parts).saturating_add(u64::from(i < total % parts))
+}
+
+/// The totals of a reading that later readings are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+struct Seen {
+    user_us: u64,
+    nice_us: u64,
+    system_us: u64,
+    throttled_us: u64,
+    nr_throttled: u64,
+}
+
+/// What the rows of `/proc/stat` say, and what is needed to continue them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ledger {
+    /// Number of CPUs at the last reading; 0 before the first one.
+    cpus: u64,
+    /// Age of the container at the last reading, microseconds.
+    age_us: u64,
+    /// Which CPUs the rows' own counters belong to; 0 where they have none.
+    per_cpu: u64,
+    /// The row that gets the next odd tick.
+    turn: u64,
+    /// Totals at the last reading.
+    seen: Seen,
+    /// Microseconds of user, nice, system and steal that do not make a tick yet.
+    part_us: [u64; 4],
+    /// Throttled time, and the part of `n` CPUs above the quota in throttled periods, that
+    /// have not met yet, microseconds: the kernel counts the two at different moments.
+    throttled_us: u64,
+    withheld_us: u64,
+    rows: [Row; TRACKED],
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Ledger::new()
+    }
+}
+
+impl Ledger {
+    /// A ledger without a reading: all zeros, so that it costs nothing in a static.
+    pub const fn new() -> Self {
+        Ledger {
+            cpus: 0,
+            age_us: 0,
+            per_cpu: 0,
+            turn: 0,
+            seen: Seen {
+                user_us: 0,
+                nice_us: 0,
+                system_us: 0,
+                throttled_us: 0,
+                nr_throttled: 0,
+            },
+            part_us: [0; 4],
+            throttled_us: 0,
+            withheld_us: 0,
+            rows: [Row::NEW; TRACKED],
+        }
+    }
+
+    /// The answer of a process that knows of no earlier reading: the totals since the start
+    /// of the container. Every process gives the same one at the same moment.
+    pub fn first(&mut self, sample: &Sample<'_>) {
+        let n = sample.n();
+        let time = &sample.time;
+        let ticks = sample.age_us / TICK_US;
+        let busy_us = time
+            .user_us
+            .saturating_add(time.nice_us)
+            .saturating_add(time.system_us);
+        let steal_us = time
+            .throttled_us
+            .min(time.nr_throttled.saturating_mul(sample.withheld_us()))
+            .min(
+                n.get()
+                    .saturating_mul(sample.age_us)
+                    .saturating_sub(busy_us),
+            );
+        let total = [time.user_us, time.nice_us, time.system_us, steal_us];
+
+        self.part_us = total.map(|us| us % TICK_US);
+        (self.turn, self.throttled_us, self.withheld_us) = (0, 0, 0);
+        for row in &mut self.rows {
+            *row = Row::NEW;
+        }
+        let Tracked { rows, width } = tracked(&mut self.rows, n);
+        let count = NonZero::new(rows.len() as u64).unwrap_or(NonZero::<u64>::MIN);
+        let mut own = sample.per_cpu();
+        for (i, row) in rows.iter_mut().enumerate() {
+            let [mut user, mut nice, mut system, mut steal] =
+                total.map(|us| even(us / TICK_US, i as u64, count));
+            if let Some([user_us, system_us]) = own.as_mut().and_then(Iterator::next) {
+                row.seen = [user_us, system_us];
+                row.owed = [user_us % TICK_US, 0, system_us % TICK_US, 0];
+                (user, nice, system) = (user_us / TICK_US, 0, system_us / TICK_US);
+            }
+            let left = ticks
+                .saturating_mul(width)
+                .saturating_sub(user.saturating_add(nice).saturating_add(system));
+            steal = steal.min(left);
+            row.shown = [user, nice, system, left.saturating_sub(steal), steal];
+        }
+        self.seen(sample);
+    }
+
+    /// Continues from the last reading. One that is older than it changes nothing: what has
+    /// been said stands.
+    pub fn advance(&mut self, sample: &Sample<'_>) {
+        if self.cpus == 0 || sample.age_us.saturating_add(OVERTAKEN_US) < self.age_us {
+            return self.first(sample);
+        }
+        if sample.age_us < self.age_us {
+            return;
+        }
+        let n = sample.n();
+        let patience_us = sample.patience_us();
+        self.reshape(n);
+        self.turn %= n;
+
+        let time = &sample.time;
+        let before = self.seen;
+        let steal_us = self.steal(sample);
+        let mut news = [
+            time.user_us.saturating_sub(before.user_us),
+            time.nice_us.saturating_sub(before.nice_us),
+            time.system_us.saturating_sub(before.system_us),
+            steal_us,
+        ];
+        if self.per_cpu != 0
+            && self.per_cpu == list_id(sample)
+            && let Some(own) = sample.per_cpu()
+        {
+            for (row, now) in self.rows.iter_mut().zip(own) {
+                let [user, _, system, _] = &mut row.owed;
+                let [user_before, system_before] = row.seen;
+                let [user_now, system_now] = now;
+                *user = user.saturating_add(user_now.saturating_sub(user_before));
+                *system = system.saturating_add(system_now.saturating_sub(system_before));
+            }
+            news = [0, 0, 0, steal_us];
+        }
+        self.spread(news, n);
+
+        let ticks = (sample.age_us / TICK_US).saturating_sub(self.age_us / TICK_US);
+        let Tracked { rows, width } = tracked(&mut self.rows, n);
+        for row in rows {
+            row.pass(
+                ticks.saturating_mul(width),
+                patience_us.saturating_mul(width),
+            );
+        }
+        if let Some(own) = sample.per_cpu() {
+            for (row, now) in self.rows.iter_mut().zip(own) {
+                row.seen = now;
+            }
+        }
+        self.seen(sample);
+    }
+
+    /// True before the first reading.
+    pub fn is_empty(&self) -> bool {
+        self.cpus == 0
+    }
+
+    /// Age of the container at the last reading, microseconds.
+    pub fn age_us(&self) -> u64 {
+        self.age_us
+    }
+
+    /// Number of CPUs at the last reading; 0 before the first one.
+    pub fn cpus(&self) -> u64 {
+        self.cpus
+    }
+
+    /// The `cpuN` lines in order: ticks of user, nice, system, idle, steal.
+    pub fn rows(&self) -> impl Iterator<Item = [u64; 5]> + Clone {
+        let whole = self.rows.first().filter(|_| self.cpus > TRACKED as u64);
+        let n = NonZero::new(self.cpus).unwrap_or(NonZero::<u64>::MIN);
+        (0..self.cpus)
+            .zip(self.rows.iter().map(Some).chain(core::iter::repeat(None)))
+            .filter_map(move |(i, row)| match whole {
+                Some(whole) => Some(whole.shown.map(|v| even(v, i, n))),
+                None => row.map(|row| row.shown),
+            })
+    }
+
+    /// The `cpu` line: the sum of [`Ledger::rows`].
+    pub fn total(&self) -> [u64; 5] {
+        let mut total = Row::NEW;
+        let kept = if self.cpus > TRACKED as u64 {
+            1
+        } else {
+            self.cpus as usize
+        };
+        self.rows
+            .iter()
+            .take(kept)
+            .for_each(|row| total.absorb(row));
+        total.shown
+    }
+
+    /// The second number of `/proc/uptime`: idle ticks of all CPUs.
+    pub fn idle_ticks(&self) -> u64 {
+        let [_, _, _, idle, _] = self.total();
+        idle
+    }
+
+    /// Time withheld by the quota since the last reading, microseconds: throttled time, but
+    /// no more than the part of `n` CPUs above the quota in each throttled period.
+    fn steal(&mut self, sample: &Sample<'_>) -> u64 {
+        let time = &sample.time;
+        let periods = time.nr_throttled.saturating_sub(self.seen.nr_throttled);
+        let throttled = self
+            .throttled_us
+            .saturating_add(time.throttled_us.saturating_sub(self.seen.throttled_us));
+        let withheld = self
+            .withheld_us
+            .saturating_add(periods.saturating_mul(sample.withheld_us()));
+        let steal = throttled.min(withheld);
+        let most = sample.patience_us().saturating_mul(sample.n().get());
+        self.throttled_us = throttled.saturating_sub(steal).min(most);
+        self.withheld_us = withheld.saturating_sub(steal).min(most);
+        steal
+    }
+
+    /// Hands new time to the rows in whole ticks, the odd ones in turn.
+    fn spread(&mut self, news: [u64; 4], n: NonZero<u64>) {
+        let Tracked { rows, .. } = tracked(&mut self.rows, n);
+        let count = NonZero::new(rows.len() as u64).unwrap_or(NonZero::<u64>::MIN);
+        for (field, (part, new)) in self.part_us.iter_mut().zip(news).enumerate() {
+            let us = part.saturating_add(new);
+            *part = us % TICK_US;
+            let ticks = us / TICK_US;
+            for (i, row) in rows.iter_mut().enumerate() {
+                let place = (i as u64)
+                    .saturating_add(count.get())
+                    .saturating_sub(self.turn % count)
+                    % count;
+                let share = even(ticks, place, count).saturating_mul(TICK_US);
+                if let Some(owed) = row.owed.get_mut(field) {
+                    *owed = owed.saturating_add(share);
+                }
+            }
+            self.turn = (self.turn % count).saturating_add(ticks % count) % count;
+        }
+    }
+
+    /// Changes the number of rows. The time of CPUs that vanish goes to those that stay; new
+    /// ones start at 0, so that neither a row nor the sum goes back.
+    fn reshape(&mut self, n: NonZero<u64>) {
+        let (old, new) = (self.cpus, n.get());
+        let tracked = TRACKED as u64;
+        if old == new || (old > tracked && new > tracked) {
+            return;
+        }
+        let stay = if new > tracked { 1 } else { new };
+        let had = if old > tracked { 1 } else { old };
+        let mut gone = Row::NEW;
+        for (i, row) in self.rows.iter_mut().enumerate() {
+            let i = i as u64;
+            if (i >= stay && i < had) || old > tracked {
+                gone.absorb(row);
+            }
+            if i >= stay || old > tracked {
+                *row = Row::NEW;
+            }
+        }
+        let parts = NonZero::new(stay).unwrap_or(NonZero::<u64>::MIN);
+        for (i, row) in self.rows.iter_mut().enumerate().take(stay as usize) {
+            row.absorb(&gone.part(i as u64, parts));
+        }
+    }
+
+    /// Remembers the reading.
+    fn seen(&mut self, sample: &Sample<'_>) {
+        let CpuTime {
+            user_us,
+            nice_us,
+            system_us,
+            throttled_us,
+            nr_throttled,
+            ..
+        } = sample.time;
+        self.cpus = sample.n().get();
+        self.age_us = sample.age_us;
+        self.per_cpu = if sample.per_cpu().is_some() {
+            list_id(sample)
+        } else {
+            0
+        };
+        self.seen = Seen {
+            user_us,
+            nice_us,
+            system_us,
+            throttled_us,
+            nr_throttled,
+        };
+    }
+
+    fn words(&self) -> impl Iterator<Item = u64> {
+        let Ledger {
+            cpus,
+            age_us,
+            per_cpu,
+            turn,
+            seen,
+            part_us,
+            throttled_us,
+            withheld_us,
+            rows,
+        } = self;
+        [*cpus, *age_us, *per_cpu, *turn]
+            .into_iter()
+            .chain([
+                seen.user_us,
+                seen.nice_us,
+                seen.system_us,
+                seen.throttled_us,
+                seen.nr_throttled,
+            ])
+            .chain(*part_us)
+            .chain([*throttled_us, *withheld_us])
+            .chain(
+                rows.iter()
+                    .flat_map(|row| row.shown.into_iter().chain(row.owed).chain(row.seen)),
+            )
+    }
+
+    fn words_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+        let Ledger {
+            cpus,
+            age_us,
+            per_cpu,
+            turn,
+            seen,
+            part_us,
+            throttled_us,
+            withheld_us,
+            rows,
+        } = self;
+        let Seen {
+            user_us,
+            nice_us,
+            system_us,
+            throttled_us: seen_throttled_us,
+            nr_throttled,
+        } = seen;
+        [
+            cpus,
+            age_us,
+            per_cpu,
+            turn,
+            user_us,
+            nice_us,
+            system_us,
+            seen_throttled_us,
+            nr_throttled,
+        ]
+        .into_iter()
+        .chain(part_us)
+        .chain([throttled_us, withheld_us])
+        .chain(rows.iter_mut().flat_map(|row| {
+            row.shown
+                .iter_mut()
+                .chain(&mut row.owed)
+                .chain(&mut row.seen)
+        }))
+    }
+
+    /// Writes the ledger into `room`, [`SIZE`] bytes with version and checksum; false if
+    /// `room` is smaller. Byte order is the machine's: it never leaves it.
+    pub fn write(&self, room: &mut [u8]) -> bool {
+        let Some((room, _)) = room.split_at_mut_checked(SIZE) else {
+            return false;
+        };
+        let (slots, _) = room.as_chunks_mut::<8>();
+        let mut sum = Checksum::new();
+        let words = core::iter::once(MAGIC)
+            .chain(self.words())
+            .inspect(|word| sum.add(*word));
+        let mut slots = slots.iter_mut();
+        for (word, slot) in words.zip(&mut slots) {
+            *slot = word.to_ne_bytes();
+        }
+        if let Some(slot) = slots.next() {
+            *slot = sum.value().to_ne_bytes();
+        }
+        true
+    }
+
+    /// Reads what [`Ledger::write`] wrote. For anything else false, and nothing changes.
+    pub fn read(&mut self, bytes: &[u8]) -> bool {
+        if Ledger::age_in(bytes).is_none() {
+            return false;
+        }
+        let (slots, _) = bytes.as_chunks::<8>();
+        for (word, slot) in self.words_mut().zip(slots.iter().skip(1)) {
+            *word = u64::from_ne_bytes(*slot);
+        }
+        true
+    }
+
+    /// The age of the container, in microseconds, at the last reading of a written ledger. `None`
+    /// for what [`Ledger::write`] cannot have written.
+    pub fn age_in(bytes: &[u8]) -> Option<u64> {
+        // 2^53 µs are 285 years.
+        const LONG: u64 = 1 << 53;
+        let (slots, _) = bytes.as_chunks::<8>();
+        let words = || slots.iter().map(|slot| u64::from_ne_bytes(*slot));
+        let mut sum = Checksum::new();
+        words().take(SIZE / 8 - 1).for_each(|word| sum.add(word));
+        let mut head = words();
+        let (magic, cpus, age_us) = (head.next()?, head.next()?, head.next()?);
+        let whole = bytes.len() == SIZE && words().next_back() == Some(sum.value());
+        let sensible = magic == MAGIC && (1..=u64::from(u32::MAX)).contains(&cpus) && age_us < LONG;
+        (whole && sensible).then_some(age_us)
+    }
+}
+
+/// The rows in use.
+struct Tracked<'l> {
+    rows: &'l mut [Row],
+    /// CPUs that each of them stands for.
+    width: u64,
+}
+
+fn tracked(rows: &mut [Row; TRACKED], n: NonZero<u64>) -> Tracked<'_> {
+    let (count, width) = if n.get() > TRACKED as u64 {
+        (1, n.get())
+    } else {
+        (n.get() as usize, 1)
+    };
+    Tracked {
+        rows: rows.get_mut(..count).unwrap_or_default(),
+        width,
+    }
+}
+
+/// A number for the cpuset that the per-CPU counters belong to, never 0.
+fn list_id(sample: &Sample<'_>) -> u64 {
+    let mut sum = Checksum::new();
+    sample
+        .cpus
+        .list
+        .0
+        .iter()
+        .for_each(|b| sum.add(u64::from(*b)));
+    sum.value() | 1
+}
+
+/// A checksum over words, against torn writes: FNV-1a's step on 64 bits, mixed at the end.
+#[derive(Clone, Copy)]
+pub(crate) struct Checksum(u64);
+
+impl Checksum {
+    pub(crate) const fn new() -> Self {
+        Checksum(0xcbf2_9ce4_8422_2325)
+    }
+
+    pub(crate) fn add(&mut self, word: u64) {
+        self.0 = (self.0 ^ word)
+            .wrapping_mul(0x0000_0100_0000_01b3)
+            .rotate_left(29);
+    }
+
+    pub(crate) fn value(self) -> u64 {
+        let mixed = (self.0 ^ (self.0 >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ (mixed >> 29)
+    }
+}

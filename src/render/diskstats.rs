@@ -1,0 +1,125 @@
+//! `/proc/diskstats` (`block/genhd.c`, `Documentation/admin-guide/iostats.rst`): the devices of the
+//! host with the container's I/O.
+#![forbid(unsafe_code)]
+
+use super::copy;
+use crate::snapshot::{BlockIo, DeviceIo};
+use crate::text::{Out, decimal, fields, lines};
+
+/// Bytes in what the kernel calls a sector here, whatever the device's own are.
+const SECTOR: u64 = 512;
+
+/// Devices whose I/O is counted once more on the devices below them.
+const STACKED: [&[u8]; 3] = [b"dm-", b"loop", b"md"];
+
+/// `/proc/diskstats`; `host` is the kernel's. What a cgroup does not count is 0: merges, times,
+/// flushes, I/O in flight, and the partitions of a disk. As many columns as the host has.
+pub fn render(host: &[u8], io: BlockIo<'_>, out: &mut Out<'_>) {
+    for line in lines(host) {
+        let Some(Disk {
+            device: (major, minor),
+            name,
+            columns,
+        }) = Disk::parse(line)
+        else {
+            copy(line, out);
+            continue;
+        };
+        let io = io.of((major, minor));
+        out.decimal_right(major, 4);
+        out.byte(b' ');
+        out.decimal_right(minor, 7);
+        out.byte(b' ');
+        out.bytes(name);
+        let reads = [io.reads, 0, io.read_bytes / SECTOR, 0];
+        let writes = [io.writes, 0, io.written_bytes / SECTOR, 0];
+        let discards = [io.discards, 0, io.discarded_bytes / SECTOR, 0];
+        let known = reads
+            .into_iter()
+            .chain(writes)
+            .chain([0; 3])
+            .chain(discards);
+        for value in known.chain(core::iter::repeat(0)).take(columns) {
+            out.byte(b' ');
+            out.decimal(value);
+        }
+        out.byte(b'\n');
+    }
+}
+
+/// All that the container read from and wrote to disks, without what stacked devices count again;
+/// `host` is the kernel's `/proc/diskstats`.
+pub fn total(host: &[u8], io: BlockIo<'_>) -> DeviceIo {
+    io.sum(|device| {
+        let disk = lines(host)
+            .filter_map(Disk::parse)
+            .find(|disk| disk.device == device);
+        !disk.is_some_and(|disk| STACKED.iter().any(|prefix| disk.name.starts_with(prefix)))
+    })
+}
+
+/// One line.
+struct Disk<'t> {
+    device: (u64, u64),
+    name: &'t [u8],
+    /// Numbers behind the name: 11, 15 since Linux 4.18, 17 since 5.5.
+    columns: usize,
+}
+
+impl<'t> Disk<'t> {
+    fn parse(line: &'t [u8]) -> Option<Self> {
+        let mut fields = fields(line);
+        let device = (decimal(fields.next()?)?, decimal(fields.next()?)?);
+        let name = fields.next()?;
+        Some(Disk {
+            device,
+            name,
+            columns: fields.count(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IO: BlockIo<'_> = BlockIo::V2(
+        b"254:0 rbytes=1048576 wbytes=2097152 rios=3 wios=4 dbytes=512 dios=1\n\
+          253:0 rbytes=1048576 wbytes=2097152 rios=3 wios=4 dbytes=512 dios=1\n",
+    );
+
+    fn text(host: &str) -> String {
+        let mut room = [0; 1024];
+        let mut out = Out::new(&mut room);
+        render(host.as_bytes(), IO, &mut out);
+        String::from_utf8(out.finish().unwrap().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn the_hosts_devices_with_the_containers_io() {
+        assert_eq!(
+            text(
+                "   8       0 sda 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9\n \
+                 254       0 vda 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9\n \
+                 254       1 vda1 9 9 9 9 9 9 9 9 9 9 9\n"
+            ),
+            "   8       0 sda 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n \
+             254       0 vda 3 0 2048 0 4 0 4096 0 0 0 0 1 0 1 0 0 0\n \
+             254       1 vda1 0 0 0 0 0 0 0 0 0 0 0\n"
+        );
+    }
+
+    #[test]
+    fn garbage_stands() {
+        for host in ["", "\n", "8 x sda 9\n", "8 0\n"] {
+            assert_eq!(text(host), host);
+        }
+    }
+
+    #[test]
+    fn what_passes_two_devices_counts_once() {
+        let host = b" 254 0 vda 0 0 0 0 0 0 0 0 0 0 0\n 253 0 dm-0 0 0 0 0 0 0 0 0 0 0 0\n";
+        assert_eq!(total(host, IO).read_bytes, 1 << 20);
+        assert_eq!(total(b"", IO).read_bytes, 2 << 20);
+    }
+}

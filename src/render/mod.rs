@@ -1,0 +1,79 @@
+//! One file per virtual file: what the kernel says of the host and what is true of the
+//! container in, the text that a program reads out.
+//!
+//! No renderer knows a path, a clock or the environment. The host's text gives the form
+//! (lines, order, padding); what does not look as expected in it is copied as it is.
+#![forbid(unsafe_code)]
+
+pub mod cpuinfo;
+pub mod cpulist;
+pub mod diskstats;
+pub mod loadavg;
+pub mod meminfo;
+pub mod node;
+pub mod pressure;
+pub mod stat;
+pub mod swaps;
+pub mod task_stat;
+pub mod uptime;
+pub mod vmstat;
+
+use crate::text::{Out, cut, decimal};
+
+/// Appends a line of the host and its newline.
+fn copy(line: &[u8], out: &mut Out<'_>) {
+    out.bytes(line);
+    out.byte(b'\n');
+}
+
+/// A line `name: number rest`, with any white space around the colon: the form of
+/// `/proc/meminfo` and `/proc/cpuinfo`.
+#[derive(Clone, Copy)]
+struct Entry<'t> {
+    /// Without white space at its end.
+    name: &'t [u8],
+    /// Everything in front of the number, the name included.
+    before: &'t [u8],
+    digits: &'t [u8],
+    after: &'t [u8],
+}
+
+impl<'t> Entry<'t> {
+    fn parse(line: &'t [u8]) -> Option<Self> {
+        let (name, rest) = cut(line, b':')?;
+        let start = line.len().saturating_sub(rest.trim_ascii_start().len());
+        let (before, rest) = line.split_at_checked(start)?;
+        let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        let (digits, after) = rest.split_at_checked(digits)?;
+        (!digits.is_empty()).then_some(Entry {
+            name: name.trim_ascii_end(),
+            before,
+            digits,
+            after,
+        })
+    }
+
+    fn value(&self) -> u64 {
+        decimal(self.digits).unwrap_or(0)
+    }
+
+    /// Appends the line with another number in its place.
+    fn print(&self, value: u64, out: &mut Out<'_>) {
+        out.bytes(self.before);
+        out.decimal(value);
+        copy(self.after, out);
+    }
+
+    /// As [`Entry::print`], the number right-aligned as in the host's line. The kernel pads to
+    /// `width`; a longer number moves what follows it (`seq_put_decimal_ull_width`).
+    fn print_aligned(&self, value: u64, width: usize, out: &mut Out<'_>) {
+        let spaces = self.before.iter().rev().take_while(|&&b| b == b' ').count();
+        let padding = width
+            .saturating_sub(self.digits.len())
+            .min(spaces.saturating_sub(1));
+        let fixed = self.before.len().saturating_sub(padding);
+        out.bytes(self.before.get(..fixed).unwrap_or(self.before));
+        out.decimal_right(value, width.min(padding.saturating_add(self.digits.len())));
+        copy(self.after, out);
+    }
+}

@@ -1,0 +1,118 @@
+//! `/proc/stat` (`fs/proc/stat.c`). Rules: NUMBERS section 3. Unit: ticks of USER_HZ.
+#![forbid(unsafe_code)]
+
+use super::copy;
+use crate::snapshot::Tasks;
+use crate::text::{Out, cut, lines};
+
+/// `/proc/stat`; `host` is the kernel's.
+///
+/// `rows` are user, nice, system, idle and steal of each CPU in order, `btime` is when the
+/// container started, in seconds since 1970. Interrupts, context switches and forks are the
+/// host's.
+pub fn render(
+    host: &[u8],
+    rows: impl Iterator<Item = [u64; 5]> + Clone,
+    btime: u64,
+    tasks: &Tasks,
+    out: &mut Out<'_>,
+) {
+    let total = rows.clone().fold([0; 5], |mut sum: [u64; 5], row| {
+        for (sum, ticks) in sum.iter_mut().zip(row) {
+            *sum = sum.saturating_add(ticks);
+        }
+        sum
+    });
+    out.bytes(b"cpu ");
+    columns(total, out);
+    for (cpu, row) in (0..).zip(rows) {
+        out.bytes(b"cpu");
+        out.decimal(cpu);
+        columns(row, out);
+    }
+    for line in lines(host) {
+        let name = cut(line, b' ').map_or(line, |(name, _)| name);
+        let value = match name {
+            b"btime" => btime,
+            b"procs_running" => tasks.running,
+            b"procs_blocked" => tasks.blocked,
+            [b'c', b'p', b'u', ..] => continue,
+            _ => {
+                copy(line, out);
+                continue;
+            }
+        };
+        out.bytes(name);
+        out.byte(b' ');
+        out.decimal(value);
+        out.byte(b'\n');
+    }
+}
+
+/// The ten numbers of a CPU: user nice system idle iowait irq softirq steal guest guest_nice.
+fn columns([user, nice, system, idle, steal]: [u64; 5], out: &mut Out<'_>) {
+    for ticks in [user, nice, system, idle, 0, 0, 0, steal, 0, 0] {
+        out.byte(b' ');
+        out.decimal(ticks);
+    }
+    out.byte(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: &[u8] = b"cpu  8255 0 9103 191603 1534 0 203 2548 0 0\n\
+        cpu0 3246 0 4168 97805 91 0 32 1337 0 0\n\
+        cpu1 5008 0 4935 93797 1442 0 171 1210 0 0\n\
+        intr 5 0 0 1\n\
+        ctxt 77\n\
+        btime 1700000000\n\
+        processes 12529\n\
+        procs_running 3\n\
+        procs_blocked 1\n\
+        softirq 9 0 1\n";
+
+    fn text(host: &[u8], rows: &[[u64; 5]]) -> String {
+        let mut room = [0; 4096];
+        let mut out = Out::new(&mut room);
+        let tasks = Tasks {
+            running: 2,
+            blocked: 0,
+            total: 4,
+        };
+        render(host, rows.iter().copied(), 1_800_000_000, &tasks, &mut out);
+        String::from_utf8(out.finish().unwrap().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn the_containers_cpus_and_the_hosts_rest() {
+        assert_eq!(
+            text(HOST, &[[1, 2, 3, 4, 5], [10, 20, 30, 40, 50], [0; 5]]),
+            "cpu  11 22 33 44 0 0 0 55 0 0\n\
+             cpu0 1 2 3 4 0 0 0 5 0 0\n\
+             cpu1 10 20 30 40 0 0 0 50 0 0\n\
+             cpu2 0 0 0 0 0 0 0 0 0 0\n\
+             intr 5 0 0 1\n\
+             ctxt 77\n\
+             btime 1800000000\n\
+             processes 12529\n\
+             procs_running 2\n\
+             procs_blocked 0\n\
+             softirq 9 0 1\n"
+        );
+    }
+
+    #[test]
+    fn lines_that_are_missing_stay_missing() {
+        assert_eq!(
+            text(b"ctxt 1", &[[0; 5]]),
+            "cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\nctxt 1\n"
+        );
+    }
+
+    #[test]
+    fn huge_counters_do_not_wrap() {
+        assert!(text(b"", &[[u64::MAX; 5], [1; 5]]).starts_with("cpu  18446744073709551615 "));
+    }
+}

@@ -1,0 +1,94 @@
+//! `/proc/PID/stat` and `/proc/PID/task/TID/stat` (`fs/proc/array.c`): the start time moves with
+//! the container's clock, or `ps` would compute ages and loads from two worlds.
+#![forbid(unsafe_code)]
+
+use crate::text::{Out, decimal};
+
+/// Spaces between the end of the name and the start time, field 22: fields 3 to 21 stand between.
+const SPACES: usize = 20;
+
+/// `text` with a start time that counts from the container's start instead of the host's: both in
+/// ticks. A task older than the container starts at 0. False, and nothing written, for what is no
+/// such line.
+pub fn render(text: &[u8], container_start: u64, out: &mut Out) -> bool {
+    let Some((before, start, after)) = start_time(text) else {
+        return false;
+    };
+    out.bytes(before);
+    out.decimal(start.saturating_sub(container_start));
+    out.bytes(after);
+    true
+}
+
+/// The line around its start time.
+fn start_time(text: &[u8]) -> Option<(&[u8], u64, &[u8])> {
+    number(text)?;
+    let name_end = memchr::memrchr(b')', text)?;
+    let (at, _) = text
+        .iter()
+        .enumerate()
+        .skip(name_end)
+        .filter(|(_, b)| **b == b' ')
+        .nth(SPACES.checked_sub(1)?)?;
+    let (before, rest) = text.split_at_checked(at.checked_add(1)?)?;
+    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (start, after) = rest.split_at_checked(digits)?;
+    Some((before, decimal(start)?, after))
+}
+
+/// The number of the task: the line begins `4711 (`.
+pub fn number(text: &[u8]) -> Option<u64> {
+    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (number, rest) = text.split_at_checked(digits)?;
+    rest.starts_with(b" (").then(|| decimal(number))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = "12 (a (b) c) S 1 2 3 0 -1 4194560 284 0 0 0 1 2 3 4 20 0 1 0 5000 2592 424 18446744073709551615\n";
+
+    fn shifted(text: &str, by: u64) -> Option<String> {
+        let mut room = [0; 256];
+        let mut out = Out::new(&mut room);
+        render(text.as_bytes(), by, &mut out)
+            .then(|| String::from_utf8_lossy(out.finish().unwrap()).into_owned())
+    }
+
+    #[test]
+    fn the_start_time_moves_and_nothing_else() {
+        assert_eq!(shifted(LINE, 4000), Some(LINE.replace(" 5000 ", " 1000 ")));
+        assert_eq!(shifted(LINE, 0).as_deref(), Some(LINE));
+    }
+
+    #[test]
+    fn older_than_the_container_is_0() {
+        assert_eq!(shifted(LINE, 5001), Some(LINE.replace(" 5000 ", " 0 ")));
+    }
+
+    #[test]
+    fn the_field_is_the_one_that_others_read() {
+        assert_eq!(crate::gather::start_ticks(LINE.as_bytes()), Some(5000));
+    }
+
+    #[test]
+    fn what_is_no_such_line_stays() {
+        for text in [
+            "",
+            "cpu  1 2 3\n",
+            "12 (a) S 1 2\n",
+            "x (a) S",
+            "12",
+            "12 (a S 1 2 3 0 -1 4 5",
+        ] {
+            assert_eq!(shifted(text, 1), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(number(LINE.as_bytes()), Some(12));
+        assert_eq!(number(b"cpu  1"), None);
+    }
+}
