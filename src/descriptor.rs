@@ -1,0 +1,518 @@
+//! Virtual descriptors: a real descriptor of a memory file, put in the place of the one that the
+//! kernel gave the program. `sendfile`, `mmap`, `dup2`, `exec` and a child that inherits it
+//! work because nothing about it is pretended.
+//!
+//! A virtual descriptor is known by the name of its memory file, which `/proc/self/fd/N` shows:
+//! no table could survive `dup`, `fork` and `exec`.
+#![forbid(unsafe_code)]
+
+use crate::answer;
+use crate::files::{self, FileSystem, NodeFile, Subject, TaskStat, VirtualFile};
+use crate::gather::{self, Kernel};
+use crate::live;
+use crate::log::{self, Failure, Trouble};
+use crate::render::task_stat;
+use crate::settings::Settings;
+use crate::sys::{self, Errno, Fd};
+use crate::tasks::{each_entry, open_directory};
+use crate::text::{Out, decimal};
+use core::ffi::{CStr, c_int};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+/// Who the kernel's own files are: device and inode of each, learnt when it is first met.
+/// Device 0 is "not yet": no file system with files has it.
+static KNOWN: [(AtomicU64, AtomicU64); VirtualFile::ALL.len()] =
+    [const { (AtomicU64::new(0), AtomicU64::new(0)) }; VirtualFile::ALL.len()];
+
+/// Puts the container's file in the place of `fd`, which the program just opened as `path`, if
+/// the kernel says that it is one of the virtual files.
+#[inline]
+pub fn swap(
+    fd: c_int,
+    path: &CStr,
+    flags: c_int,
+    settings: impl Fn() -> &'static Settings<'static>,
+) {
+    let path = path.to_bytes();
+    if files::could_be(path)
+        && let Some(subject) = subject_of(fd, path)
+    {
+        replace(fd, subject, flags, settings());
+    }
+}
+
+/// A pressure file that was opened for writing waits for a trigger, which only the kernel can pull:
+/// the program gets the cgroup's own file. Where the container may not write to that, the machine's
+/// stays.
+pub fn redirect(
+    fd: c_int,
+    path: &CStr,
+    flags: c_int,
+    settings: impl Fn() -> &'static Settings<'static>,
+) {
+    let last = files::last_component(path.to_bytes());
+    let Some(file) = files::named(last).find_map(VirtualFile::pressure) else {
+        return;
+    };
+    if !files::named(last).any(|file| is(fd, file)) || !settings().on {
+        return;
+    }
+    let opened = live::ask(|kernel, mut arena| {
+        let place = kernel
+            .place(&mut arena)
+            .map_err(|e| (Trouble::Unreadable, e))?;
+        let mut path = gather::Path::new(&mut arena).map_err(|e| (Trouble::Unreadable, e))?;
+        gather::open_pressure(&place, file, &mut path, |path| {
+            sys::open_at(libc::AT_FDCWD, path, flags & !libc::O_CREAT, 0)
+        })
+    });
+    let done = opened.and_then(|own| install(own, fd, flags));
+    if let Err(failure) = done {
+        log::warn(settings(), last, failure, b"triggers are the machine's");
+    }
+}
+
+/// The first look at a descriptor that the program was started with: could it be one of the
+/// kernel's own files? And if it is a virtual one already, that is remembered.
+pub fn could_be_inherited(fd: c_int) -> bool {
+    let Ok(status) = sys::status(fd) else {
+        return false;
+    };
+    if is_nameless(&status) {
+        remember(Inherited::Some);
+    }
+    let (kind, permissions) = (status.st_mode & libc::S_IFMT, status.st_mode & 0o777);
+    kind == libc::S_IFREG && permissions == 0o444 && status.st_nlink == 1
+}
+
+/// The same for a descriptor that was opened before this library was there.
+pub fn swap_inherited(fd: c_int, settings: impl Fn() -> &'static Settings<'static>) {
+    let file = VirtualFile::ALL.iter().find(|file| is(fd, **file));
+    let Some(subject) = file
+        .copied()
+        .map(Subject::Machine)
+        .or_else(|| task_of(fd, b""))
+    else {
+        return;
+    };
+    let reads_only = sys::descriptor_flags(fd, libc::F_GETFL)
+        .is_ok_and(|flags| flags & (libc::O_ACCMODE | libc::O_PATH) == libc::O_RDONLY);
+    if reads_only && sys::position(fd) == Ok(0) {
+        replace(fd, subject, 0, settings());
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn replace(fd: c_int, subject: Subject, flags: c_int, settings: &Settings) {
+    if !settings.on {
+        return;
+    }
+    /// What of these flags a descriptor shows, and means the same for memory.
+    const KEPT: c_int = libc::O_CLOEXEC
+        | libc::O_NONBLOCK
+        | libc::O_APPEND
+        | libc::O_SYNC
+        | libc::O_ASYNC
+        | libc::O_NOATIME;
+    let flags = flags & KEPT;
+    let made = with_answer(subject, fd, settings, |text| {
+        install_text(subject, text, settings, fd, flags)
+    });
+    match made {
+        Ok(()) => {
+            remember(Inherited::Some);
+            log::debug(settings, subject.name(), b"the container's file is given");
+        }
+        Err(failure) => {
+            let instead = b"the kernel's own file is left";
+            log::warn(settings, subject.name(), failure, instead);
+        }
+    }
+}
+
+/// Before a read from the start of `fd`: if it is a virtual descriptor, its text becomes what is
+/// true now.
+pub fn refresh(fd: c_int, settings: impl Fn() -> &'static Settings<'static>) {
+    if let Some(subject) = recognise(fd) {
+        renew(fd, subject, settings());
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn renew(fd: c_int, subject: Subject, settings: &Settings) {
+    let mut room = [0; 64];
+    let host = own_path(fd, subject, &mut room)
+        .ok_or(Errno::MISSING)
+        .and_then(sys::open);
+    let done = host.map_err(|e| (Trouble::Unreadable, e)).and_then(|host| {
+        with_answer(subject, host.raw(), settings, |text| {
+            // In place, so that every duplicate of the descriptor reads the same.
+            rewrite(fd, text).or_else(|_| {
+                let close =
+                    sys::descriptor_flags(fd, libc::F_GETFD).unwrap_or(0) & libc::FD_CLOEXEC;
+                let flags = if close != 0 { libc::O_CLOEXEC } else { 0 };
+                install_text(subject, text, settings, fd, flags)
+            })
+        })
+    });
+    if let Err(failure) = done {
+        let instead = b"the text of its last reading is kept";
+        log::warn(settings, subject.name(), failure, instead);
+    }
+}
+
+/// What `fd` stands for, if it is a virtual descriptor and this process can have one at all. Free
+/// where it cannot.
+pub fn recognise(fd: c_int) -> Option<Subject> {
+    if may_hold() {
+        recognise_by_link(fd)
+    } else {
+        None
+    }
+}
+
+/// How the kernel refuses to map the file that `fd` stands for.
+pub fn refuses_to_be_mapped(fd: c_int) -> Option<Errno> {
+    Some(Errno(match recognise(fd)? {
+        Subject::Machine(file) if file.file_system() == FileSystem::Proc => libc::EIO,
+        _ => libc::ENODEV,
+    }))
+}
+
+fn recognise_by_link(fd: c_int) -> Option<Subject> {
+    let mut link = [0; 64];
+    let name = sys::descriptor_path(fd, &mut link).ok()?;
+    let name = files::last_component(name.strip_suffix(b" (deleted)")?);
+    let name = name.strip_prefix(b"memfd:").unwrap_or(name);
+    // A file made in a directory has its maker and moment behind the name.
+    Subject::from_memory_name(name.split(|b| *b == b'.').next()?)
+}
+
+/// What the kernel says of the file that the virtual descriptor `fd` stands for. `status` is what
+/// it says of the descriptor: only a file without a name can be one.
+pub fn real_status(fd: c_int, status: &libc::stat) -> Option<libc::stat> {
+    let mut room = [0; 64];
+    sys::status_of(stands_for(fd, status.st_nlink, status.st_mode, &mut room)?).ok()
+}
+
+/// The path of the kernel's own file behind a descriptor with these properties, if it is a virtual
+/// one.
+pub fn stands_for(fd: c_int, links: u64, mode: u32, room: &mut [u8; 64]) -> Option<&CStr> {
+    if links != 0 || mode & libc::S_IFMT != libc::S_IFREG {
+        return None;
+    }
+    own_path(fd, recognise_by_link(fd)?, room)
+}
+
+/// Where the kernel's own file is that `fd` stands for. Of a task, its text says the number.
+fn own_path(fd: c_int, subject: Subject, room: &mut [u8; 64]) -> Option<&CStr> {
+    let file = match subject {
+        Subject::Machine(file) => return Some(file.path()),
+        Subject::Task(file) => file,
+        Subject::Node(file, node) => return answer::node_path(file, node, room),
+    };
+    let mut start = [0; 32];
+    let length = sys::read_at(fd, &mut start, 0).ok()?;
+    let number = task_stat::number(start.get(..length)?)?;
+    let mut path = Out::new(room);
+    path.bytes(b"/proc/");
+    path.decimal(number);
+    if file == TaskStat::Thread {
+        // Also a thread that leads no process is found there, and lists itself.
+        path.bytes(b"/task/");
+        path.decimal(number);
+    }
+    path.bytes(b"/stat\0");
+    CStr::from_bytes_until_nul(path.finish()?).ok()
+}
+
+/// What `fd`, opened as `path`, is in truth.
+fn subject_of(fd: c_int, path: &[u8]) -> Option<Subject> {
+    if let Some(file) = TaskStat::of_path(path) {
+        return Some(Subject::Task(file));
+    }
+    let last = files::last_component(path);
+    let file = files::named(last).find(|file| is(fd, *file));
+    file.map(Subject::Machine)
+        .or_else(|| task_of(fd, path))
+        .or_else(|| node_of(fd, last))
+}
+
+/// The file of a NUMA node that `fd` is.
+fn node_of(fd: c_int, last: &[u8]) -> Option<Subject> {
+    let named = NodeFile::ALL.iter().any(|file| file.last() == last);
+    if !named || sys::file_system(fd) != Ok(files::FileSystem::Sys as u64) {
+        return None;
+    }
+    let mut link = [0; 128];
+    let path = sys::descriptor_path(fd, &mut link).ok()?;
+    NodeFile::of_path(path).map(|(file, node)| Subject::Node(file, node))
+}
+
+/// The task file that `fd` is, where its path does not tell.
+fn task_of(fd: c_int, path: &[u8]) -> Option<Subject> {
+    let mut link = [0; 128];
+    let named = path.is_empty() || files::last_component(path) == TaskStat::LAST;
+    if !named || sys::file_system(fd) != Ok(files::FileSystem::Proc as u64) {
+        return None;
+    }
+    let link = sys::descriptor_path(fd, &mut link).ok()?;
+    // Seen through another mount of /proc, the end of the path is still the same.
+    (0..link.len())
+        .find_map(|start| TaskStat::of_path(link.get(start..)?))
+        .map(Subject::Task)
+}
+
+/// Is `fd` the kernel's own `file`?
+fn is(fd: c_int, file: VirtualFile) -> bool {
+    let Ok(status) = sys::status(fd) else {
+        return false;
+    };
+    let Some((device, inode)) = KNOWN.get(file as usize) else {
+        return false;
+    };
+    let known = device.load(Ordering::Acquire);
+    if known == status.st_dev {
+        return inode.load(Ordering::Relaxed) == status.st_ino;
+    }
+    if sys::file_system(fd) != Ok(file.file_system() as u64) {
+        return false;
+    }
+    // The same file has the same inode in every mount of its file system.
+    let Ok(canonical) = sys::status_of(file.path()) else {
+        return false;
+    };
+    if canonical.st_ino != status.st_ino {
+        return false;
+    }
+    if canonical.st_dev == status.st_dev {
+        inode.store(status.st_ino, Ordering::Relaxed);
+        device.store(status.st_dev, Ordering::Release);
+    }
+    true
+}
+
+/// Makes the answer for `subject`, whose own text `host` can be read for, and hands it to `take`.
+fn with_answer(
+    subject: Subject,
+    host: c_int,
+    settings: &Settings,
+    take: impl Fn(&[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let unreadable = |e| (Trouble::Unreadable, e);
+    live::ask(|kernel, mut arena| match subject {
+        Subject::Machine(file) => {
+            let host = if file.needs_host() {
+                arena
+                    .fill(|room| read_own(file, host, room))
+                    .map_err(unreadable)?
+            } else {
+                b""
+            };
+            take(answer::file(kernel, file, host, settings, arena)?)
+        }
+        Subject::Node(file, node) => {
+            let host = arena
+                .fill(|room| sys::read_whole(host, room))
+                .map_err(unreadable)?;
+            take(answer::node_file(
+                kernel, file, node, host, settings, arena,
+            )?)
+        }
+        Subject::Task(_) => {
+            let start = answer::start_ticks(kernel, settings, &mut arena)?;
+            let text = arena
+                .fill(|room| sys::read_at(host, room, 0))
+                .map_err(unreadable)?;
+            let mut shifted = Out::new(arena.rest());
+            if !task_stat::render(text, start, &mut shifted) {
+                return Err((Trouble::Unreadable, Errno::GARBAGE));
+            }
+            take(
+                shifted
+                    .finish()
+                    .ok_or((Trouble::NoMemory, Errno::NO_ROOM))?,
+            )
+        }
+    })
+}
+
+/// Reads the kernel's own text, and leaves the offset that the program sees.
+fn read_own(file: VirtualFile, fd: c_int, room: &mut [u8]) -> Result<usize, Errno> {
+    if !file.in_one_piece() {
+        return sys::read_whole(fd, room);
+    }
+    let length = sys::read_at(fd, room, 0)?;
+    if length < room.len() {
+        Ok(length)
+    } else {
+        Err(Errno::NO_ROOM)
+    }
+}
+
+/// A file in memory that reads `text`.
+fn memory_file(subject: Subject, text: &[u8], settings: &Settings) -> Result<Fd, Failure> {
+    // The kernel would answer the write with SIGXFSZ.
+    match sys::file_size_limit() {
+        Ok(limit) if limit >= text.len() as u64 => {}
+        Ok(_) => return Err((Trouble::FileSizeLimit, Errno(0))),
+        Err(e) => return Err((Trouble::FileSizeLimit, e)),
+    }
+    let mut room = [0; 48];
+    let name = subject
+        .memory_name(&mut room)
+        .ok_or((Trouble::NoMemoryFile, Errno::NO_ROOM))?;
+    let writable = create(name, settings).map_err(|e| match e {
+        Errno(libc::EMFILE | libc::ENFILE) => (Trouble::NoDescriptor, e),
+        _ => (Trouble::NoMemoryFile, e),
+    })?;
+    if sys::write_at(writable.raw(), text, 0) != Ok(text.len()) {
+        return Err((Trouble::NoMemoryFile, Errno(libc::ENOSPC)));
+    }
+    Ok(writable)
+}
+
+/// An empty file that no directory shows.
+fn create(name: &CStr, settings: &Settings) -> Result<Fd, Errno> {
+    /// Linux 6.3; what makes a system with vm.memfd_noexec=2 allow it.
+    const MFD_NOEXEC_SEAL: u32 = 8;
+    static OLD_KERNEL: AtomicU8 = AtomicU8::new(0);
+    let mut made = Err(Errno(libc::EINVAL));
+    if OLD_KERNEL.load(Ordering::Relaxed) == 0 {
+        made = sys::memory_file(name, libc::MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+    }
+    if made.as_ref().is_err_and(|e| *e == Errno(libc::EINVAL)) {
+        OLD_KERNEL.store(1, Ordering::Relaxed);
+        made = sys::memory_file(name, libc::MFD_CLOEXEC);
+    }
+    match made {
+        Err(Errno(libc::EMFILE | libc::ENFILE)) => made,
+        // Forbidden (seccomp), or not there (before Linux 3.17).
+        Err(e) => create_in_directory(name, settings).ok_or(e),
+        Ok(_) => made,
+    }
+}
+
+/// The fallback: a file in a directory that can be written, unlinked at once.
+fn create_in_directory(name: &CStr, settings: &Settings) -> Option<Fd> {
+    let usual: [&[u8]; 3] = [b"/dev/shm", b"/run", b"/tmp"];
+    let now = sys::clock_us(libc::CLOCK_MONOTONIC).unwrap_or(0);
+    settings
+        .state
+        .into_iter()
+        .chain(usual)
+        .find_map(|directory| {
+            let mut room = [0; 512];
+            let mut path = Out::new(&mut room);
+            path.bytes(directory);
+            path.byte(b'/');
+            path.bytes(name.to_bytes());
+            for unique in [u64::from(sys::process_id()), now] {
+                path.byte(b'.');
+                path.decimal(unique);
+            }
+            path.byte(0);
+            let path = CStr::from_bytes_until_nul(path.finish()?).ok()?;
+            let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+            let fd = sys::open_at(libc::AT_FDCWD, path, flags, 0o600).ok()?;
+            sys::unlink(path).ok()?;
+            Some(fd)
+        })
+}
+
+/// Makes `fd` a file in memory that reads `text` and cannot be written.
+fn install_text(
+    subject: Subject,
+    text: &[u8],
+    settings: &Settings,
+    fd: c_int,
+    flags: c_int,
+) -> Result<(), Failure> {
+    let writable = memory_file(subject, text, settings)?;
+    match sys::reopen(writable.raw(), libc::O_RDONLY | flags) {
+        Ok(read_only) => install(read_only, fd, flags),
+        // Without one more descriptor: again when the first has been given back. Without a /proc
+        // the writable one still reads right.
+        Err(_) => {
+            install(writable, fd, flags)?;
+            if let Ok(read_only) = sys::reopen(fd, libc::O_RDONLY | flags) {
+                install(read_only, fd, flags)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Makes `fd` what `made` is.
+fn install(made: Fd, fd: c_int, flags: c_int) -> Result<(), Failure> {
+    sys::duplicate_onto(made.raw(), fd, flags & libc::O_CLOEXEC)
+        .map_err(|e| (Trouble::NoDescriptor, e))
+}
+
+/// Gives the memory file behind `fd` a new text.
+fn rewrite(fd: c_int, text: &[u8]) -> Result<(), Errno> {
+    if sys::file_size_limit()? < text.len() as u64 {
+        return Err(Errno(libc::EFBIG));
+    }
+    let file = sys::reopen(fd, libc::O_RDWR)?;
+    let written = sys::write_at(file.raw(), text, 0)?;
+    sys::truncate(file.raw(), written as u64)?;
+    if written == text.len() {
+        Ok(())
+    } else {
+        Err(Errno(libc::ENOSPC))
+    }
+}
+
+/// Whether this process can hold virtual descriptors: those it got at its start and those it
+/// made. A process that has none pays nothing for its seeks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Inherited {
+    /// Nobody looked yet.
+    Unknown = 0,
+    /// Some, perhaps.
+    Some = 1,
+    /// None.
+    None = 2,
+}
+
+static INHERITED: AtomicU8 = AtomicU8::new(Inherited::Unknown as u8);
+
+fn remember(what: Inherited) {
+    INHERITED.store(what as u8, Ordering::Relaxed);
+}
+
+/// One look per process, at the descriptors that it has: a file without a name is what a memory
+/// file looks like.
+pub fn may_hold() -> bool {
+    let known = INHERITED.load(Ordering::Relaxed);
+    if known != Inherited::Unknown as u8 {
+        return known == Inherited::Some as u8;
+    }
+    let nameless = |fd| sys::status(fd).is_ok_and(|status| is_nameless(&status));
+    let some = match open_directory(libc::AT_FDCWD, c"/proc/self/fd") {
+        Ok(all) => {
+            let mut some = false;
+            let _ = each_entry(&all, |name| {
+                some |= decimal(name).is_some_and(|fd| nameless(fd as c_int));
+            });
+            some
+        }
+        // No descriptor to spare, or no such directory: those that shells hand on.
+        Err(_) => (0..10).any(nameless),
+    };
+    remember(if some {
+        Inherited::Some
+    } else {
+        Inherited::None
+    });
+    some
+}
+
+/// A file that no directory has, as memory files are.
+fn is_nameless(status: &libc::stat) -> bool {
+    status.st_nlink == 0 && status.st_mode & libc::S_IFMT == libc::S_IFREG
+}

@@ -1,0 +1,360 @@
+//! The table of virtual files: what each is called, where the kernel keeps its own, and what its
+//! answer needs. The hooks know none of these names; the renderers know none of these paths.
+#![forbid(unsafe_code)]
+
+use crate::text::{Out, decimal, leading_decimal};
+use core::ffi::CStr;
+
+/// File systems that the kernel's own files are on, linux/magic.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileSystem {
+    /// `PROC_SUPER_MAGIC`.
+    Proc = 0x9fa0,
+    /// `SYSFS_MAGIC`.
+    Sys = 0x6265_6572,
+}
+
+macro_rules! virtual_files {
+    ($($(#[$doc:meta])* $file:ident $path:literal $name:literal $system:ident $host:literal;)*) => {
+        /// A file of which the container has its own version.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum VirtualFile { $($(#[$doc])* $file),* }
+
+        impl VirtualFile {
+            /// Every one of them.
+            pub const ALL: &[VirtualFile] = &[$(VirtualFile::$file),*];
+
+            /// Where the kernel's own is.
+            pub const fn path(self) -> &'static CStr {
+                match self { $(VirtualFile::$file => $path),* }
+            }
+
+            /// What its memory file is called. The name is what makes a descriptor recognisable, in
+            /// this process and in any other that it reaches: `/proc/self/fd/N` shows it.
+            pub const fn memory_name(self) -> &'static CStr {
+                match self { $(VirtualFile::$file => $name),* }
+            }
+
+            /// The file system of the kernel's own.
+            pub const fn file_system(self) -> FileSystem {
+                match self { $(VirtualFile::$file => FileSystem::$system),* }
+            }
+
+            /// True if the answer is made from the kernel's own text.
+            pub const fn needs_host(self) -> bool {
+                match self { $(VirtualFile::$file => $host),* }
+            }
+        }
+    };
+}
+
+virtual_files! {
+    /// Memory and swap.
+    Meminfo c"/proc/meminfo" c"proclens:meminfo" Proc true;
+    /// One stanza per CPU.
+    Cpuinfo c"/proc/cpuinfo" c"proclens:cpuinfo" Proc true;
+    /// CPU time, boot time, running tasks.
+    Stat c"/proc/stat" c"proclens:stat" Proc true;
+    /// Load averages and task counts.
+    Loadavg c"/proc/loadavg" c"proclens:loadavg" Proc true;
+    /// Age and idle time.
+    Uptime c"/proc/uptime" c"proclens:uptime" Proc false;
+    /// CPUs that are online.
+    CpuOnline c"/sys/devices/system/cpu/online" c"proclens:cpu-online" Sys false;
+    /// CPUs that could ever be.
+    CpuPossible c"/sys/devices/system/cpu/possible" c"proclens:cpu-possible" Sys false;
+    /// CPUs that are plugged in.
+    CpuPresent c"/sys/devices/system/cpu/present" c"proclens:cpu-present" Sys false;
+    /// Memory and block I/O events.
+    Vmstat c"/proc/vmstat" c"proclens:vmstat" Proc true;
+    /// Block I/O by device.
+    Diskstats c"/proc/diskstats" c"proclens:diskstats" Proc true;
+    /// Swap areas.
+    Swaps c"/proc/swaps" c"proclens:swaps" Proc true;
+    /// Time lost waiting for CPUs.
+    CpuPressure c"/proc/pressure/cpu" c"proclens:cpu-pressure" Proc false;
+    /// Time lost waiting for memory.
+    MemoryPressure c"/proc/pressure/memory" c"proclens:memory-pressure" Proc false;
+    /// Time lost waiting for disks.
+    IoPressure c"/proc/pressure/io" c"proclens:io-pressure" Proc false;
+}
+
+impl VirtualFile {
+    /// The cgroup's file of the same pressure.
+    pub const fn pressure(self) -> Option<&'static [u8]> {
+        match self {
+            VirtualFile::CpuPressure => Some(b"cpu.pressure"),
+            VirtualFile::MemoryPressure => Some(b"memory.pressure"),
+            VirtualFile::IoPressure => Some(b"io.pressure"),
+            _ => None,
+        }
+    }
+
+    /// True if the kernel prints its own in one piece, whatever its size (`single_open`): to look for
+    /// an end behind it would make the kernel print it once more.
+    pub const fn in_one_piece(self) -> bool {
+        matches!(
+            self,
+            VirtualFile::Meminfo | VirtualFile::Stat | VirtualFile::Loadavg
+        )
+    }
+
+    /// The last component of the path.
+    pub fn last(self) -> &'static [u8] {
+        last_component(self.path().to_bytes())
+    }
+}
+
+/// What follows the last slash.
+pub fn last_component(path: &[u8]) -> &[u8] {
+    memchr::memrchr(b'/', path)
+        .and_then(|slash| path.get(slash.wrapping_add(1)..))
+        .unwrap_or(path)
+}
+
+/// The first, cheap look at what a program opens: could this path be one of ours? Almost every
+/// path of a process is refused here, by the last letter of its last component. A yes proves
+/// nothing yet: the kernel tells which file the descriptor is.
+#[inline]
+pub fn could_be(path: &[u8]) -> bool {
+    path.last().is_some_and(|b| LAST_LETTERS & letter(*b) != 0) && {
+        let last = last_component(path);
+        named(last).next().is_some() || NodeFile::ALL.iter().any(|file| file.last() == last)
+    }
+}
+
+/// The machine's files whose last component is `last`.
+pub fn named(last: &[u8]) -> impl Iterator<Item = VirtualFile> {
+    VirtualFile::ALL
+        .iter()
+        .copied()
+        .filter(move |file| file.last() == last)
+}
+
+const fn letter(b: u8) -> u32 {
+    1 << (b & 31)
+}
+
+const LAST_LETTERS: u32 = {
+    // Of the nodes' files: meminfo, cpumap, cpulist.
+    let mut letters = letter(b'o') | letter(b'p') | letter(b't');
+    let mut i = 0;
+    while i < VirtualFile::ALL.len() {
+        let path = VirtualFile::ALL[i].path().to_bytes();
+        letters |= letter(path[path.len() - 1]);
+        i += 1;
+    }
+    letters
+};
+
+/// A file of one task: not a machine's, but with a time in it that the machine's clock rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskStat {
+    /// `/proc/PID/stat`.
+    Process,
+    /// `/proc/PID/task/TID/stat`.
+    Thread,
+}
+
+impl TaskStat {
+    /// As [`VirtualFile::memory_name`].
+    pub const fn memory_name(self) -> &'static CStr {
+        match self {
+            TaskStat::Process => c"proclens:process-stat",
+            TaskStat::Thread => c"proclens:thread-stat",
+        }
+    }
+
+    /// Which of them `path` names, if it is spelled from the root: `ps` and `top` read them so, by
+    /// the thousand.
+    pub fn of_path(path: &[u8]) -> Option<TaskStat> {
+        let number = |path| leading_decimal(path).map(|(_, rest)| rest);
+        let rest = number(path.strip_prefix(b"/proc/")?)?;
+        match rest.strip_prefix(b"/task/") {
+            None => (rest == b"/stat").then_some(TaskStat::Process),
+            Some(rest) => (number(rest)? == b"/stat").then_some(TaskStat::Thread),
+        }
+    }
+
+    /// The last component of their paths.
+    pub const LAST: &'static [u8] = b"stat";
+}
+
+/// A file of one NUMA node, below `/sys/devices/system/node/nodeN/`: what is in `/proc` again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeFile {
+    /// `meminfo`.
+    Meminfo,
+    /// `cpumap`.
+    Cpumap,
+    /// `cpulist`.
+    Cpulist,
+}
+
+impl NodeFile {
+    /// All of them.
+    pub const ALL: [NodeFile; 3] = [NodeFile::Meminfo, NodeFile::Cpumap, NodeFile::Cpulist];
+    /// Where the nodes are; the number follows.
+    pub const NODES: &'static [u8] = b"/sys/devices/system/node/node";
+
+    /// The last component of the path.
+    pub const fn last(self) -> &'static [u8] {
+        match self {
+            NodeFile::Meminfo => b"meminfo",
+            NodeFile::Cpumap => b"cpumap",
+            NodeFile::Cpulist => b"cpulist",
+        }
+    }
+
+    /// As [`VirtualFile::memory_name`]; the node's number follows.
+    pub const fn memory_name(self) -> &'static CStr {
+        match self {
+            NodeFile::Meminfo => c"proclens:node-meminfo:",
+            NodeFile::Cpumap => c"proclens:node-cpumap:",
+            NodeFile::Cpulist => c"proclens:node-cpulist:",
+        }
+    }
+
+    /// Which of them the kernel calls `path`, and of which node.
+    pub fn of_path(path: &[u8]) -> Option<(NodeFile, u64)> {
+        let (node, rest) = leading_decimal(path.strip_prefix(Self::NODES)?)?;
+        let name = rest.strip_prefix(b"/")?;
+        Self::ALL
+            .into_iter()
+            .find(|file| file.last() == name)
+            .map(|file| (file, node))
+    }
+}
+
+/// What a virtual descriptor stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A file of the machine.
+    Machine(VirtualFile),
+    /// A file of a task.
+    Task(TaskStat),
+    /// A file of the node of this number.
+    Node(NodeFile, u64),
+}
+
+impl Subject {
+    /// What its memory file is called.
+    pub fn memory_name(self, room: &mut [u8; 48]) -> Option<&CStr> {
+        let mut name = Out::new(room);
+        name.bytes(self.kind().to_bytes());
+        if let Subject::Node(_, node) = self {
+            name.decimal(node);
+        }
+        name.byte(0);
+        CStr::from_bytes_until_nul(name.finish()?).ok()
+    }
+
+    const fn kind(self) -> &'static CStr {
+        match self {
+            Subject::Machine(file) => file.memory_name(),
+            Subject::Task(file) => file.memory_name(),
+            Subject::Node(file, _) => file.memory_name(),
+        }
+    }
+
+    /// What it is called in a message.
+    pub fn name(self) -> &'static [u8] {
+        let name = self.kind().to_bytes();
+        let name = name.strip_prefix(b"proclens:").unwrap_or(name);
+        name.strip_suffix(b":").unwrap_or(name)
+    }
+
+    /// The subject whose memory file is called `name`.
+    pub fn from_memory_name(name: &[u8]) -> Option<Subject> {
+        let machine = VirtualFile::ALL.iter().copied().map(Subject::Machine);
+        let task = [TaskStat::Process, TaskStat::Thread].map(Subject::Task);
+        machine
+            .chain(task)
+            .find(|subject| subject.kind().to_bytes() == name)
+            .or_else(|| {
+                NodeFile::ALL.into_iter().find_map(|file| {
+                    let node = decimal(name.strip_prefix(file.memory_name().to_bytes())?)?;
+                    Some(Subject::Node(file, node))
+                })
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(path: &str) -> Vec<VirtualFile> {
+        let path = path.as_bytes();
+        let found: Vec<_> = named(last_component(path)).collect();
+        assert!(could_be(path) || found.is_empty());
+        found
+    }
+
+    #[test]
+    fn every_spelling_of_the_last_component_is_looked_at() {
+        for path in [
+            "/proc/meminfo",
+            "meminfo",
+            "../meminfo",
+            "//proc/./meminfo",
+            "/x/meminfo",
+        ] {
+            assert_eq!(found(path), [VirtualFile::Meminfo], "{path}");
+        }
+        assert_eq!(found("/proc/1/root/proc/stat"), [VirtualFile::Stat]);
+        assert_eq!(found("/proc/self/root/proc/stat"), [VirtualFile::Stat]);
+    }
+
+    #[test]
+    fn all_else_is_refused() {
+        for path in [
+            "",
+            "/",
+            "/etc/passwd",
+            "/proc/meminfo2",
+            "xmeminfo",
+            "o",
+            "t",
+        ] {
+            assert_eq!(found(path), [], "{path}");
+        }
+    }
+
+    fn leads_back(subject: Subject) {
+        let mut room = [0; 48];
+        let name = subject.memory_name(&mut room).unwrap().to_bytes();
+        assert_eq!(Subject::from_memory_name(name), Some(subject));
+        assert!(name.starts_with(b"proclens:"));
+    }
+
+    #[test]
+    fn names_lead_back() {
+        leads_back(Subject::Task(TaskStat::Process));
+        leads_back(Subject::Task(TaskStat::Thread));
+        for file in NodeFile::ALL {
+            leads_back(Subject::Node(file, 12));
+        }
+        for file in VirtualFile::ALL {
+            leads_back(Subject::Machine(*file));
+        }
+    }
+
+    #[test]
+    fn files_of_tasks() {
+        let of = |path: &str| TaskStat::of_path(path.as_bytes());
+        assert_eq!(of("/proc/1/stat"), Some(TaskStat::Process));
+        assert_eq!(of("/proc/12/task/3/stat"), Some(TaskStat::Thread));
+        for path in [
+            "/proc/stat",
+            "/proc/1/statm",
+            "/proc/1/root/proc/stat",
+            "/proc/x/stat",
+            "stat",
+            "/proc/1/task/stat",
+        ] {
+            assert_eq!(of(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,621 @@
+//! From the cgroup's files to the values of a snapshot: which files are read for which value, on
+//! v1, v2 and hybrids. What a file says is parsed in [`crate::cgroup`]; how it is read is the
+//! [`Kernel`]'s business, so that a directory of fixtures can stand in for it.
+#![forbid(unsafe_code)]
+
+use crate::cgroup::{Hierarchy, cpus, membership, mounts, values};
+use crate::ledger::{Ledger, Sample};
+use crate::log::{Failure, Trouble};
+use crate::settings::Settings;
+use crate::snapshot::{
+    Age, BlockIo, CpuList, CpuTime, Cpus, Load, Memory, MemoryText, Quota, Swap, SwapTraffic, Tasks,
+};
+use crate::sys::Errno;
+use crate::sys::memory::Arena;
+use crate::text::{Out, cut, decimal, fields, leading_decimal};
+use core::ffi::CStr;
+use core::num::NonZero;
+
+/// What a snapshot is made from. The live one makes system calls ([`crate::live`]); tests read
+/// directories.
+pub trait Kernel {
+    /// A file that the kernel prints in one piece (all of cgroup's, and most of /proc).
+    fn read<'m>(&self, path: &CStr, arena: &mut Arena<'m>) -> Result<&'m [u8], Errno>;
+
+    /// A file of any length.
+    fn read_long<'m>(&self, path: &CStr, arena: &mut Arena<'m>) -> Result<&'m [u8], Errno>;
+
+    /// What a symbolic link says.
+    fn read_link<'m>(&self, path: &CStr, arena: &mut Arena<'m>) -> Result<&'m [u8], Errno>;
+
+    /// True if there is such a file.
+    fn exists(&self, path: &CStr) -> bool;
+
+    /// Microseconds since boot, suspended time included (`CLOCK_BOOTTIME`).
+    fn boot_us(&self) -> Result<u64, Errno>;
+
+    /// The container's tasks; how many threads in R and D, how many at all.
+    fn tasks(&self, place: &Place, arena: &mut Arena) -> Result<Tasks, Errno>;
+
+    /// Where the container's files are. The live one remembers it for a second.
+    fn place<'m>(&self, arena: &mut Arena<'m>) -> Result<Place<'m>, Errno> {
+        locate(self, arena)
+    }
+
+    /// Hands out the CPU time accounts with `sample` entered. The live one continues from what was
+    /// last said in the container.
+    fn account<'m, R>(
+        &self,
+        place: &Place,
+        settings: &Settings,
+        sample: &Sample,
+        arena: &mut Arena<'m>,
+        with: impl FnOnce(&Ledger, &mut Arena<'m>) -> Result<R, Failure>,
+    ) -> Result<R, Failure>;
+
+    /// What was swapped out so far, on kernels whose cgroups count only what came back: `pages_in`
+    /// so far and `used` now, in pages.
+    fn swap_traffic(&self, pages_in: u64, used: u64) -> SwapTraffic {
+        SwapTraffic::default().later(pages_in, 0, used)
+    }
+
+    /// Bytes in a page: what x86-64 has, unless the kernel at hand says more.
+    fn page_size(&self) -> NonZero<u64> {
+        const { NonZero::new(4096).unwrap() }
+    }
+
+    /// The load averages at this moment.
+    fn load(
+        &self,
+        place: &Place,
+        sample: &Sample,
+        tasks: &Tasks,
+        settings: &Settings,
+        arena: &mut Arena,
+    ) -> Load;
+}
+
+/// The controllers that answers come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(missing_docs)] // the names are the kernel's own
+pub enum Controller {
+    Memory,
+    Cpu,
+    Cpuacct,
+    Cpuset,
+    Pids,
+    Blkio,
+    /// No controller: the pressure files, which every cgroup of v2's tree has.
+    Pressure,
+}
+
+impl Controller {
+    /// All of them, in order.
+    pub const ALL: [Controller; 7] = [
+        Controller::Memory,
+        Controller::Cpu,
+        Controller::Cpuacct,
+        Controller::Cpuset,
+        Controller::Pids,
+        Controller::Blkio,
+        Controller::Pressure,
+    ];
+
+    /// What the controller is called on v1.
+    pub const fn name(self) -> &'static [u8] {
+        match self {
+            Controller::Memory => b"memory",
+            Controller::Cpu => b"cpu",
+            Controller::Cpuacct => b"cpuacct",
+            Controller::Cpuset => b"cpuset",
+            Controller::Pids => b"pids",
+            Controller::Blkio => b"blkio",
+            Controller::Pressure => b"pressure",
+        }
+    }
+}
+
+/// Where the container's cgroup is, for one controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home<'m> {
+    /// True if the controller is on the v2 tree.
+    pub unified: bool,
+    /// The real root of its tree: it counts the whole host.
+    pub root: bool,
+    /// The directory, without a slash at its end.
+    pub directory: &'m [u8],
+    /// How many bytes of the directory are the mount point, the highest that can be seen.
+    pub top: usize,
+}
+
+impl<'m> Home<'m> {
+    /// The directory and its ancestors, up to the mount point.
+    pub fn levels(self) -> impl Iterator<Item = &'m [u8]> {
+        let mut next = Some(self.directory);
+        core::iter::from_fn(move || {
+            let here = next?;
+            next = memchr::memrchr(b'/', here)
+                .filter(|slash| *slash >= self.top && here.len() > self.top)
+                .and_then(|slash| here.get(..slash));
+            Some(here)
+        })
+    }
+}
+
+/// Where the container is: its cgroups and its PID namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'m> {
+    /// By [`Controller`].
+    pub homes: [Option<Home<'m>>; Controller::ALL.len()],
+    /// The PID namespace is the host's.
+    pub initial_pid_namespace: bool,
+    /// When the namespace's PID 1 started, ticks since boot; `None` where it is hidden.
+    pub start_ticks: Option<u64>,
+}
+
+impl<'m> Place<'m> {
+    /// The container's cgroup for `controller`, if it has one that is not the host's.
+    pub fn home(&self, controller: Controller) -> Result<Home<'m>, Failure> {
+        self.home_or_root(controller, false)
+    }
+
+    /// The same, or with `handed_in` (a limit in the settings makes a container of what has none)
+    /// also the host's own.
+    pub fn home_or_root(
+        &self,
+        controller: Controller,
+        handed_in: bool,
+    ) -> Result<Home<'m>, Failure> {
+        let home = self.homes.get(controller as usize).copied().flatten();
+        home.filter(|home| handed_in || !home.root)
+            .ok_or((Trouble::NoContainer, Errno(0)))
+    }
+}
+
+/// A reusable buffer for paths.
+pub struct Path<'m> {
+    room: &'m mut [u8],
+}
+
+impl<'m> Path<'m> {
+    /// `PATH_MAX` of linux/limits.h: the kernel takes no longer ones.
+    const LONGEST: usize = 4096;
+
+    /// Room for one path.
+    pub fn new(arena: &mut Arena<'m>) -> Result<Path<'m>, Errno> {
+        arena.piece(Self::LONGEST).map(|room| Path { room })
+    }
+
+    /// `directory/file`.
+    pub fn join(&mut self, directory: &[u8], file: &[u8]) -> Result<&CStr, Errno> {
+        let mut out = Out::new(self.room);
+        out.bytes(directory);
+        out.byte(b'/');
+        out.bytes(file);
+        out.byte(0);
+        out.finish()
+            .and_then(|path| CStr::from_bytes_until_nul(path).ok())
+            .ok_or(Errno(libc::ENAMETOOLONG))
+    }
+}
+
+/// What `/proc/PID/ns/pid` says in the host's own: `PROC_PID_INIT_INO` of linux/proc_ns.h.
+pub const INITIAL_PID_NAMESPACE: &[u8] = b"pid:[4026531836]";
+
+/// Finds the container (NUMBERS section 1).
+pub fn locate<'m, K: Kernel + ?Sized>(
+    kernel: &K,
+    arena: &mut Arena<'m>,
+) -> Result<Place<'m>, Errno> {
+    let own = kernel.read(c"/proc/self/cgroup", arena)?;
+    let initial_pid_namespace = kernel
+        .read_link(c"/proc/self/ns/pid", arena)
+        .is_ok_and(|link| link == INITIAL_PID_NAMESPACE);
+    let pid1 = if initial_pid_namespace {
+        own
+    } else {
+        kernel.read(c"/proc/1/cgroup", arena).unwrap_or(own)
+    };
+    let table = kernel.read_long(c"/proc/self/mountinfo", arena)?;
+    let start_ticks = kernel
+        .read(c"/proc/1/stat", arena)
+        .ok()
+        .and_then(start_ticks);
+    let mut path = Path::new(arena)?;
+    let mut homes: [Option<Home<'m>>; Controller::ALL.len()] = [None; Controller::ALL.len()];
+    let mut unified_home = None;
+    for (controller, home) in Controller::ALL.into_iter().zip(&mut homes) {
+        let hierarchy = match controller {
+            Controller::Pressure => Some(Hierarchy::V2),
+            _ => membership::hierarchy(own, controller.name()),
+        };
+        let Some(hierarchy) = hierarchy else { continue };
+        if hierarchy == Hierarchy::V2 && unified_home.is_some() {
+            *home = unified_home;
+            continue;
+        }
+        let Some(mine) = membership::path(own, hierarchy) else {
+            continue;
+        };
+        let whole = membership::path(pid1, hierarchy).unwrap_or(mine);
+        let cgroup = membership::container(mine, whole, initial_pid_namespace);
+        let Some(mount) = mounts::find(table, hierarchy, cgroup) else {
+            continue;
+        };
+        let room = arena.piece(mount.point.len().saturating_add(cgroup.len()))?;
+        let mut directory = Out::new(room);
+        mount.locate(cgroup, &mut directory);
+        let directory = directory.finish().ok_or(Errno::NO_ROOM)?;
+        let top = mounts::unescaped(mount.point).count().min(directory.len());
+        let unified = hierarchy == Hierarchy::V2;
+        // Files that all cgroups but the real root have (v2), or that only the real root has (v1).
+        let marker: &[u8] = if unified {
+            b"cgroup.events"
+        } else {
+            b"release_agent"
+        };
+        let marked = kernel.exists(path.join(directory, marker)?);
+        *home = Some(Home {
+            unified,
+            root: marked != unified,
+            directory,
+            top,
+        });
+        if unified {
+            unified_home = *home;
+        }
+    }
+    Ok(Place {
+        homes,
+        initial_pid_namespace,
+        start_ticks,
+    })
+}
+
+/// Field 22 of `/proc/PID/stat`; the second, the name, may hold spaces and parentheses.
+pub fn start_ticks(stat: &[u8]) -> Option<u64> {
+    let after_name = memchr::memrchr(b')', stat).and_then(|end| stat.get(end.wrapping_add(1)..))?;
+    fields(after_name)
+        .nth(19)
+        .and_then(|field| leading_decimal(field))
+        .map(|(ticks, _)| ticks)
+}
+
+/// The memory of the container. `host_swaps`: the host has swap at all.
+pub fn memory<K: Kernel>(
+    kernel: &K,
+    place: &Place,
+    settings: &Settings,
+    host_swaps: bool,
+    arena: &mut Arena,
+) -> Result<Memory, Failure> {
+    memory_and_text(kernel, place, settings, host_swaps, arena).map(|(memory, _)| memory)
+}
+
+/// The same, and `memory.stat` itself for the events in it.
+pub fn memory_and_text<'m, K: Kernel>(
+    kernel: &K,
+    place: &Place,
+    settings: &Settings,
+    host_swaps: bool,
+    arena: &mut Arena<'m>,
+) -> Result<(Memory, MemoryText<'m>), Failure> {
+    let home = place.home_or_root(Controller::Memory, settings.memory.is_some())?;
+    let memory = if home.unified {
+        memory_v2(kernel, home, arena)
+    } else {
+        memory_v1(kernel, home, host_swaps, arena)
+    };
+    let (mut memory, text) = memory.map_err(|e| (Trouble::Unreadable, e))?;
+    memory.limit = memory.limit.min(settings.memory.unwrap_or(u64::MAX));
+    Ok((memory, text))
+}
+
+fn memory_v1<'m, K: Kernel>(
+    kernel: &K,
+    home: Home,
+    host_swaps: bool,
+    arena: &mut Arena<'m>,
+) -> Result<(Memory, MemoryText<'m>), Errno> {
+    let mut path = Path::new(arena)?;
+    let mut read = |file: &[u8]| kernel.read(path.join(home.directory, file)?, arena);
+    // The kernel's own minimum over all ancestors, those that cannot be seen included.
+    let text = read(b"memory.stat")?;
+    let stat = values::memory_stat_v1(text).ok_or(Errno::GARBAGE)?;
+    let usage = values::number(read(b"memory.usage_in_bytes")?).ok_or(Errno::GARBAGE)?;
+    let swap = match stat.swap {
+        None => Swap::Unaccounted,
+        Some(used) => {
+            let mut limit = values::swap_limit(stat.limit, stat.limit_with_swap);
+            // vmscan.c: a cgroup of swappiness 0 is not swapped out by its own limit.
+            if host_swaps
+                && read(b"memory.swappiness").is_ok_and(|text| values::number(text) == Some(0))
+            {
+                limit = 0;
+            }
+            Swap::Counted { limit, used }
+        }
+    };
+    let memory = Memory {
+        limit: stat.limit,
+        usage,
+        swap,
+        stat: stat.stat,
+    };
+    Ok((memory, MemoryText::V1(text)))
+}
+
+fn memory_v2<'m, K: Kernel>(
+    kernel: &K,
+    home: Home,
+    arena: &mut Arena<'m>,
+) -> Result<(Memory, MemoryText<'m>), Errno> {
+    let mut path = Path::new(arena)?;
+    let mut found: Option<(Memory, MemoryText)> = None;
+    let mut limit = values::NO_LIMIT;
+    let mut swap_limit = None::<u64>;
+    for level in home.levels() {
+        let mut read = |file: &[u8]| kernel.read(path.join(level, file)?, arena);
+        // A level without the controller is charged to the next one above.
+        let max = match read(b"memory.max") {
+            Err(Errno(libc::ENOENT)) => continue,
+            text => values::limit(text?).ok_or(Errno::GARBAGE)?,
+        };
+        // Above memory.high a container is throttled until it is below: no memory to count on.
+        let high = read(b"memory.high")
+            .ok()
+            .and_then(values::limit)
+            .unwrap_or(values::NO_LIMIT);
+        limit = limit.min(max).min(high);
+        if let Ok(text) = read(b"memory.swap.max") {
+            let here = values::limit(text).ok_or(Errno::GARBAGE)?;
+            swap_limit = Some(swap_limit.unwrap_or(values::NO_LIMIT).min(here));
+        }
+        if found.is_none() {
+            let usage = values::number(read(b"memory.current")?).ok_or(Errno::GARBAGE)?;
+            let text = read(b"memory.stat")?;
+            let stat = values::memory_stat(text).ok_or(Errno::GARBAGE)?;
+            let swap = match read(b"memory.swap.current").ok().and_then(values::number) {
+                Some(used) => Swap::Counted {
+                    limit: values::NO_LIMIT,
+                    used,
+                },
+                None => Swap::Unaccounted,
+            };
+            let memory = Memory {
+                limit,
+                usage,
+                swap,
+                stat,
+            };
+            found = Some((memory, MemoryText::V2(text)));
+        }
+    }
+    let (mut memory, text) = found.ok_or(Errno::MISSING)?;
+    memory.limit = limit;
+    if let (Swap::Counted { limit, .. }, Some(tightest)) = (&mut memory.swap, swap_limit) {
+        *limit = tightest;
+    }
+    Ok((memory, text))
+}
+
+/// The quota of the cgroup, and the directory of the level that sets it.
+type QuotaLevel<'m> = (Quota, &'m [u8]);
+
+/// The CPUs of the container (NUMBERS section 2), and where its quota is set.
+pub fn cpus<'m, K: Kernel>(
+    kernel: &K,
+    place: &Place<'m>,
+    settings: &Settings,
+    arena: &mut Arena<'m>,
+) -> Result<(Cpus<'m>, Option<QuotaLevel<'m>>), Failure> {
+    let (cpu, cpuset) = (place.home(Controller::Cpu), place.home(Controller::Cpuset));
+    if settings.cpus.is_none() {
+        cpu.or(cpuset).or(place.home(Controller::Cpuacct))?;
+    }
+    let unreadable = |e| (Trouble::Unreadable, e);
+    let mut path = Path::new(arena).map_err(unreadable)?;
+    let list = match cpuset
+        .ok()
+        .and_then(|home| allowed(kernel, home, &mut path, arena))
+    {
+        Some(list) => list,
+        None => kernel
+            .read(c"/sys/devices/system/cpu/online", arena)
+            .and_then(|text| CpuList::parse(text).ok_or(Errno::GARBAGE))
+            .map_err(unreadable)?,
+    };
+    let level = cpu
+        .ok()
+        .and_then(|home| quota(kernel, home, &mut path, arena));
+    let quota = level.map(|(quota, _)| quota);
+    let tightest = cpus::tighter(quota, settings.cpus);
+    let count = cpus::count(list.count(), tightest, settings.rounding);
+    Ok((Cpus { count, list, quota }, level))
+}
+
+/// The CPUs that the cpuset allows.
+fn allowed<'m, K: Kernel>(
+    kernel: &K,
+    home: Home,
+    path: &mut Path,
+    arena: &mut Arena<'m>,
+) -> Option<CpuList<'m>> {
+    let files: &[&[u8]] = if home.unified {
+        &[b"cpuset.cpus.effective"]
+    } else {
+        &[b"cpuset.effective_cpus", b"cpuset.cpus"]
+    };
+    home.levels().find_map(|level| {
+        files
+            .iter()
+            .find_map(|file| CpuList::parse(kernel.read(path.join(level, file).ok()?, arena).ok()?))
+    })
+}
+
+/// The tightest quota over the hierarchy.
+fn quota<'m, K: Kernel>(
+    kernel: &K,
+    home: Home<'m>,
+    path: &mut Path,
+    arena: &mut Arena,
+) -> Option<QuotaLevel<'m>> {
+    let mut tightest: Option<QuotaLevel<'m>> = None;
+    for level in home.levels() {
+        let mut read = |file: &[u8]| kernel.read(path.join(level, file).ok()?, arena).ok();
+        let here = if home.unified {
+            read(b"cpu.max").and_then(cpus::cpu_max)
+        } else {
+            // Most have none: then the period need not be read.
+            read(b"cpu.cfs_quota_us")
+                .filter(|quota| quota.first() != Some(&b'-'))
+                .and_then(|quota| cpus::cfs(quota, read(b"cpu.cfs_period_us")?))
+        };
+        if let Some(here) = here {
+            let old = tightest.map(|(quota, _)| quota);
+            if cpus::tighter(old, Some(here)) != old {
+                tightest = Some((here, level));
+            }
+        }
+    }
+    tightest
+}
+
+/// CPU time of the container, and what its quota withheld.
+pub fn cpu_time<'m, K: Kernel>(
+    kernel: &K,
+    place: &Place,
+    settings: &Settings,
+    cpus: &Cpus,
+    level: Option<QuotaLevel>,
+    arena: &mut Arena<'m>,
+) -> Result<CpuTime<'m>, Failure> {
+    let home = place.home_or_root(Controller::Cpuacct, settings.cpus.is_some())?;
+    let mut path = Path::new(arena).map_err(|e| (Trouble::Unreadable, e))?;
+    let mut read = |level: &[u8], file: &[u8]| kernel.read(path.join(level, file)?, arena);
+    let unreadable = |e| (Trouble::Unreadable, e);
+    let mut throttled = None;
+    let mut per_cpu = None;
+    let busy = if home.unified {
+        let stat = values::cpu_stat(read(home.directory, b"cpu.stat").map_err(unreadable)?);
+        if level.is_some_and(|(_, directory)| directory == home.directory) {
+            throttled = Some(stat);
+        }
+        stat.busy
+    } else {
+        if cpus.count == cpus.list.count() {
+            per_cpu = read(home.directory, b"cpuacct.usage_all").ok();
+        }
+        let user = read(home.directory, b"cpuacct.usage_user");
+        let system = read(home.directory, b"cpuacct.usage_sys");
+        match (user, system) {
+            (Ok(user), Ok(system)) => values::cpuacct_usage(user, system),
+            _ => values::cpuacct_stat(read(home.directory, b"cpuacct.stat").map_err(unreadable)?),
+        }
+    }
+    .ok_or((Trouble::Unreadable, Errno::GARBAGE))?;
+    // What was withheld is counted where the quota is set.
+    if let (None, Some((_, directory))) = (throttled, level) {
+        throttled = read(directory, b"cpu.stat").ok().map(values::cpu_stat);
+    }
+    Ok(CpuTime {
+        user_us: busy.user_us,
+        nice_us: busy.nice_us,
+        system_us: busy.system_us,
+        per_cpu,
+        throttled_us: throttled.map_or(0, |t| t.throttled_us),
+        nr_throttled: throttled.map_or(0, |t| t.nr_throttled),
+    })
+}
+
+/// How old the container is.
+pub fn age<K: Kernel>(kernel: &K, place: &Place) -> Result<Age, Failure> {
+    const TICK_US: u64 = 10_000;
+    let unreadable = |e| (Trouble::Unreadable, e);
+    let start_ticks = place
+        .start_ticks
+        .ok_or(Errno::MISSING)
+        .map_err(unreadable)?;
+    let now = kernel.boot_us().map_err(unreadable)?;
+    let age_us = now.saturating_sub(start_ticks.saturating_mul(TICK_US));
+    Ok(Age {
+        age_us,
+        start_ticks,
+    })
+}
+
+/// What the container read from and wrote to disks.
+pub fn block_io<'m, K: Kernel>(
+    kernel: &K,
+    place: &Place,
+    arena: &mut Arena<'m>,
+) -> Result<BlockIo<'m>, Failure> {
+    let home = place.home(Controller::Blkio)?;
+    let unreadable = |e| (Trouble::Unreadable, e);
+    let mut path = Path::new(arena).map_err(unreadable)?;
+    let mut read = |file: &[u8]| kernel.read(path.join(home.directory, file)?, arena);
+    if home.unified {
+        return read(b"io.stat").map(BlockIo::V2).map_err(unreadable);
+    }
+    let mut whole_tree = |all: &[u8], own: &[u8]| read(all).or_else(|_| read(own));
+    let bytes = whole_tree(
+        b"blkio.throttle.io_service_bytes_recursive",
+        b"blkio.throttle.io_service_bytes",
+    );
+    let operations = whole_tree(
+        b"blkio.throttle.io_serviced_recursive",
+        b"blkio.throttle.io_serviced",
+    );
+    Ok(BlockIo::V1 {
+        bytes: bytes.map_err(unreadable)?,
+        operations: operations.map_err(unreadable)?,
+    })
+}
+
+/// The container's own pressure file, `cpu.pressure` and the like.
+pub fn pressure<'m, K: Kernel>(
+    kernel: &K,
+    place: &Place,
+    file: &[u8],
+    arena: &mut Arena<'m>,
+) -> Result<&'m [u8], Failure> {
+    let mut path = Path::new(arena).map_err(|e| (Trouble::Unreadable, e))?;
+    open_pressure(place, file, &mut path, |path| kernel.read(path, arena))
+}
+
+/// Opens it, whatever that means to the caller.
+pub fn open_pressure<T>(
+    place: &Place,
+    file: &[u8],
+    path: &mut Path,
+    open: impl FnOnce(&CStr) -> Result<T, Errno>,
+) -> Result<T, Failure> {
+    let home = place.home(Controller::Pressure)?;
+    path.join(home.directory, file)
+        .and_then(open)
+        .map_err(|e| (Trouble::Unreadable, e))
+}
+
+/// Tasks charged to the container by the pids controller.
+pub fn charged_tasks<K: Kernel + ?Sized>(
+    kernel: &K,
+    place: &Place,
+    arena: &mut Arena,
+) -> Option<u64> {
+    let home = place.home(Controller::Pids).ok()?;
+    let mut path = Path::new(arena).ok()?;
+    home.levels().find_map(|level| {
+        values::number(
+            kernel
+                .read(path.join(level, b"pids.current").ok()?, arena)
+                .ok()?,
+        )
+    })
+}
+
+/// The fourth field of `/proc/loadavg`, `running/total`, as the host has it.
+pub fn host_tasks(loadavg: &[u8]) -> Option<(u64, u64)> {
+    let (running, total) = cut(fields(loadavg).nth(3)?, b'/')?;
+    Some((decimal(running)?, decimal(total)?))
+}

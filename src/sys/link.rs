@@ -1,0 +1,331 @@
+//! libc's own functions, found without libc: the dynamic linker's list of loaded objects is
+//! walked from behind this object, as `dlsym(RTLD_NEXT)` would, and each object's own hash table
+//! is asked.
+//!
+//! `dlsym` itself is no way: it allocates, it takes the linker's lock, before glibc 2.34 it
+//! lives in a library that the program may not have, and for a caller without version
+//! information it picks the oldest of several versions. Allocators call hooked functions while
+//! they initialise; nothing here would notice. What is read never changes after start-up: libc
+//! stands before any object that the program loads later, so the walk never meets one that
+//! could go away.
+//!
+//! Format: System V gABI chapter 5 (dynamic section, hash table), GNU hash table, GNU symbol
+//! versions.
+
+use core::ffi::{CStr, c_char, c_int};
+use core::ptr::null;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+/// `struct r_debug` of <link.h>, as far as it is the same in glibc and musl.
+#[repr(C)]
+struct Debug {
+    version: c_int,
+    objects: *const Object,
+}
+
+/// `struct link_map` of <link.h>.
+#[repr(C)]
+struct Object {
+    base: usize,
+    name: *const c_char,
+    dynamic: *const Dynamic,
+    next: *const Object,
+    previous: *const Object,
+}
+
+#[repr(C)]
+struct Dynamic {
+    tag: i64,
+    value: usize,
+}
+
+#[repr(C)]
+struct Symbol {
+    name: u32,
+    info: u8,
+    other: u8,
+    section: u16,
+    value: usize,
+    size: usize,
+}
+
+/// Where a hooked function goes on: empty until its first call, then libc's own address. Two
+/// threads that come first find the same. Zero at start, and without the name: nothing for the
+/// dynamic linker to write at every exec.
+#[repr(transparent)]
+pub struct Next(AtomicPtr<()>);
+
+impl Next {
+    /// Nothing found yet.
+    pub const fn new() -> Next {
+        Next(AtomicPtr::new(core::ptr::null_mut()))
+    }
+
+    /// The address of `name`, the same at each call; null where no object behind this one has it.
+    #[inline(always)]
+    pub fn address(&self, name: &CStr) -> *mut () {
+        let found = self.0.load(Ordering::Relaxed);
+        if found.is_null() {
+            self.look_up(name)
+        } else {
+            found
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_up(&self, name: &CStr) -> *mut () {
+        let address = find_next(name).cast_mut().cast();
+        self.0.store(address, Ordering::Relaxed);
+        address
+    }
+}
+
+/// The address of `name` in the objects behind this one, or, if this object was loaded last, in
+/// those before it.
+fn find_next(name: &CStr) -> *const u8 {
+    let (first, own) = loaded();
+    // SAFETY: the linker's list: valid objects, each linked to the next, null at the end.
+    unsafe {
+        let mut behind = false;
+        let mut object = first;
+        while let Some(o) = object.as_ref() {
+            if behind {
+                let found = lookup(o, name);
+                if !found.is_null() {
+                    return found;
+                }
+            }
+            behind |= o.dynamic as usize == own;
+            object = o.next;
+        }
+        find_from(first, own, name)
+    }
+}
+
+/// The address of `name` in the first object that has it, the program itself included: what a
+/// reference from any object would mean.
+pub fn find_first(name: &CStr) -> *const u8 {
+    let (first, own) = loaded();
+    // SAFETY: the linker's list.
+    unsafe { find_from(first, own, name) }
+}
+
+/// # Safety
+/// `first` must be the linker's list.
+unsafe fn find_from(first: *const Object, own: usize, name: &CStr) -> *const u8 {
+    let mut object = first;
+    // SAFETY: the caller's.
+    while let Some(o) = unsafe { object.as_ref() } {
+        if o.dynamic as usize != own {
+            // SAFETY: an object of the list.
+            let found = unsafe { lookup(o, name) };
+            if !found.is_null() {
+                return found;
+            }
+        }
+        object = o.next;
+    }
+    null()
+}
+
+/// The path of the file that this object was loaded from, as the linker was told it.
+pub fn own_path() -> Option<&'static CStr> {
+    let (first, own) = loaded();
+    let mut object = first;
+    // SAFETY: the linker's list; names are C strings that live as long as their objects, and this
+    // object is never unloaded (it is preloaded).
+    unsafe {
+        while let Some(o) = object.as_ref() {
+            if o.dynamic as usize == own && !o.name.is_null() {
+                return Some(super::memory::terminated(o.name));
+            }
+            object = o.next;
+        }
+    }
+    None
+}
+
+/// The head of the linker's list and the address of our own dynamic section.
+fn loaded() -> (*const Object, usize) {
+    let (glibc, musl, own) = super::arch::linker_symbols();
+    // SAFETY: `_r_debug` is a `struct r_debug`, `_dl_debug_addr` a pointer to one; a libc has one
+    // of them, and it is filled in before any object's code runs.
+    let objects = unsafe {
+        let debug = if glibc != 0 {
+            glibc as *const Debug
+        } else if musl != 0 {
+            *(musl as *const *const Debug)
+        } else {
+            null()
+        };
+        debug.as_ref().map_or(null(), |d| d.objects)
+    };
+    (objects, own)
+}
+
+/// What one object's dynamic section says of its symbols.
+struct Tables {
+    base: usize,
+    symbols: *const Symbol,
+    strings: *const c_char,
+    gnu_hash: *const u32,
+    sysv_hash: *const u32,
+    versions: *const u16,
+}
+
+/// # Safety
+/// `object` must be one of the linker's list.
+unsafe fn lookup(object: &Object, name: &CStr) -> *const u8 {
+    const DT_HASH: i64 = 4;
+    const DT_STRTAB: i64 = 5;
+    const DT_SYMTAB: i64 = 6;
+    const DT_GNU_HASH: i64 = 0x6fff_fef5;
+    const DT_VERSYM: i64 = 0x6fff_fff0;
+    let mut tables = Tables {
+        base: object.base,
+        symbols: null(),
+        strings: null(),
+        gnu_hash: null(),
+        sysv_hash: null(),
+        versions: null(),
+    };
+    let mut entry = object.dynamic;
+    // SAFETY: a dynamic section ends with DT_NULL.
+    while let Some(d) = unsafe { entry.as_ref() } {
+        // glibc adds the base to these pointers in place, musl and the vDSO do not: an offset into
+        // the object is below its base, an address is not.
+        let address = if d.value < object.base {
+            d.value.wrapping_add(object.base)
+        } else {
+            d.value
+        };
+        match d.tag {
+            0 => break,
+            DT_HASH => tables.sysv_hash = address as *const u32,
+            DT_STRTAB => tables.strings = address as *const c_char,
+            DT_SYMTAB => tables.symbols = address as *const Symbol,
+            DT_GNU_HASH => tables.gnu_hash = address as *const u32,
+            DT_VERSYM => tables.versions = address as *const u16,
+            _ => {}
+        }
+        // SAFETY: not the last entry, so there is one more.
+        entry = unsafe { entry.add(1) };
+    }
+    if tables.symbols.is_null() || tables.strings.is_null() {
+        return null();
+    }
+    // SAFETY: the tables of a loaded object.
+    unsafe {
+        if !tables.gnu_hash.is_null() {
+            tables.by_gnu_hash(name)
+        } else if !tables.sysv_hash.is_null() {
+            tables.by_sysv_hash(name)
+        } else {
+            null()
+        }
+    }
+}
+
+impl Tables {
+    /// # Safety
+    /// The tables must be those of a loaded object.
+    unsafe fn by_gnu_hash(&self, name: &CStr) -> *const u8 {
+        let hash = name.to_bytes().iter().fold(5381u32, |h, b| {
+            h.wrapping_mul(33).wrapping_add(u32::from(*b))
+        });
+        // SAFETY: header (4 words), Bloom filter (words of 64 bits), buckets, chains; every index
+        // below is bounded by the header's own counts or by the chain's end mark.
+        unsafe {
+            let t = self.gnu_hash;
+            let (buckets, first, words, shift) = (*t, *t.add(1), *t.add(2), *t.add(3));
+            if buckets == 0 || words == 0 {
+                return null();
+            }
+            let bloom = t.add(4).cast::<u64>();
+            let word = bloom.add((hash / 64 % words) as usize).read_unaligned();
+            let both = 1u64 << (hash % 64) | 1u64 << (hash.wrapping_shr(shift) % 64);
+            if word & both != both {
+                return null();
+            }
+            let bucket = t.add(4).add(words as usize * 2);
+            let chain = bucket.add(buckets as usize);
+            let mut index = *bucket.add((hash % buckets) as usize);
+            if index < first {
+                return null();
+            }
+            loop {
+                let entry = *chain.add((index - first) as usize);
+                if (entry | 1) == (hash | 1) {
+                    let found = self.accept(index, name);
+                    if !found.is_null() {
+                        return found;
+                    }
+                }
+                if entry & 1 != 0 {
+                    return null();
+                }
+                index = index.wrapping_add(1);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Tables::by_gnu_hash`].
+    unsafe fn by_sysv_hash(&self, name: &CStr) -> *const u8 {
+        let hash = name.to_bytes().iter().fold(0u32, |h, b| {
+            let h = h.wrapping_shl(4).wrapping_add(u32::from(*b));
+            let high = h & 0xf000_0000;
+            (h ^ (high >> 24)) & !high
+        });
+        // SAFETY: bucket count, chain count, buckets, chains; a chain ends with index 0.
+        unsafe {
+            let t = self.sysv_hash;
+            let (buckets, chains) = (*t, *t.add(1));
+            if buckets == 0 {
+                return null();
+            }
+            let mut index = *t.add(2).add((hash % buckets) as usize);
+            while index != 0 && index < chains {
+                let found = self.accept(index, name);
+                if !found.is_null() {
+                    return found;
+                }
+                index = *t.add(2).add(buckets as usize).add(index as usize);
+            }
+        }
+        null()
+    }
+
+    /// The address of symbol `index` if it is a definition of `name` that a new reference would
+    /// get: defined, global or weak, a function or an object, and not an older version.
+    ///
+    /// # Safety
+    /// `index` must be within the symbol table.
+    unsafe fn accept(&self, index: u32, name: &CStr) -> *const u8 {
+        const HIDDEN_VERSION: u16 = 0x8000;
+        // SAFETY: the caller's; strings are within the string table.
+        unsafe {
+            let symbol = &*self.symbols.add(index as usize);
+            let (binding, kind) = (symbol.info >> 4, symbol.info & 15);
+            let defined = symbol.section != 0 && symbol.value != 0;
+            if !defined || !matches!(binding, 1 | 2) || kind > 2 {
+                return null();
+            }
+            if !self.versions.is_null() && *self.versions.add(index as usize) & HIDDEN_VERSION != 0
+            {
+                return null();
+            }
+            let text = self.strings.add(symbol.name as usize).cast::<u8>();
+            if name
+                .to_bytes_with_nul()
+                .iter()
+                .enumerate()
+                .any(|(i, b)| *text.add(i) != *b)
+            {
+                return null();
+            }
+            self.base.wrapping_add(symbol.value) as *const u8
+        }
+    }
+}

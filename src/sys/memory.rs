@@ -1,0 +1,269 @@
+//! Memory to work in while a question is answered. Never the program's heap: a question can come
+//! from inside `malloc`'s own initialisation, from a signal handler or a `vfork` child, and on a
+//! stack of 16 KiB.
+//!
+//! One block is kept between questions, so that a program that asks every second does not map
+//! and fault each time. Taking it is an exchange of one pointer: whoever comes second (another
+//! thread, a signal handler in the middle of the first) maps a block of its own and waits for
+//! nobody.
+
+use super::{Errno, map, unmap};
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_char};
+use core::ops::{Deref, DerefMut};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+/// Room for every file of an ordinary machine. Only what is touched costs memory.
+const ORDINARY: usize = 512 << 10;
+/// Room for a machine of thousands of CPUs; tried when [`ORDINARY`] was too small.
+const LARGE: usize = 64 << 20;
+
+static KEPT: AtomicPtr<u8> = AtomicPtr::new(null_mut());
+
+/// A block of memory for one question.
+pub struct Block {
+    start: *mut u8,
+    length: usize,
+}
+
+impl Block {
+    /// The kept block, or a new one.
+    pub fn ordinary() -> Result<Block, Errno> {
+        let kept = KEPT.swap(null_mut(), Ordering::Acquire);
+        let start = if kept.is_null() { map(ORDINARY)? } else { kept };
+        Ok(Block {
+            start,
+            length: ORDINARY,
+        })
+    }
+
+    /// A block for what did not fit an ordinary one.
+    pub fn large() -> Result<Block, Errno> {
+        Ok(Block {
+            start: map(LARGE)?,
+            length: LARGE,
+        })
+    }
+
+    /// The whole block, to be divided.
+    pub fn arena(&mut self) -> Arena<'_> {
+        // SAFETY: start and length are a mapping of our own, initialised (by the kernel, or by an
+        // earlier question), that the exclusive borrow of `self` lends out once.
+        let free = unsafe { core::slice::from_raw_parts_mut(self.start, self.length) };
+        Arena { free }
+    }
+}
+
+/// Does `work` in a block of memory, and once more in a large one if it says that there was no
+/// room.
+pub fn work_in_block<T, E>(
+    out_of_memory: impl Fn(Errno) -> E,
+    is_no_room: impl Fn(&E) -> bool,
+    mut work: impl FnMut(Arena) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut attempt = |block: Result<Block, Errno>| work(block.map_err(&out_of_memory)?.arena());
+    match attempt(Block::ordinary()) {
+        Err(e) if is_no_room(&e) => attempt(Block::large()),
+        done => done,
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.length == ORDINARY
+            && KEPT
+                .compare_exchange(null_mut(), self.start, Ordering::Release, Ordering::Relaxed)
+                .is_ok()
+        {
+            return;
+        }
+        // SAFETY: the block is ours alone and its borrows have ended with it.
+        unsafe { unmap(self.start, self.length) };
+    }
+}
+
+/// A block being divided from its front: each piece lives as long as the block is borrowed.
+pub struct Arena<'m> {
+    free: &'m mut [u8],
+}
+
+impl<'m> Arena<'m> {
+    /// Divides `memory`.
+    pub fn new(memory: &'m mut [u8]) -> Arena<'m> {
+        Arena { free: memory }
+    }
+
+    /// Lets `fill` write into all that is free, and keeps as much as it says it wrote.
+    pub fn fill(
+        &mut self,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
+    ) -> Result<&'m [u8], Errno> {
+        let written = fill(self.free)?;
+        self.piece(written).map(|piece| &*piece)
+    }
+
+    /// The next `length` bytes.
+    pub fn piece(&mut self, length: usize) -> Result<&'m mut [u8], Errno> {
+        match core::mem::take(&mut self.free).split_at_mut_checked(length) {
+            Some((piece, rest)) => {
+                self.free = rest;
+                Ok(piece)
+            }
+            None => Err(Errno::NO_ROOM),
+        }
+    }
+
+    /// All that is left, for the last thing to be written.
+    pub fn rest(self) -> &'m mut [u8] {
+        self.free
+    }
+}
+
+/// Data that a process keeps between questions.
+///
+/// # Safety
+/// All bytes zero must be a value of the type, and the type must need no drop.
+pub unsafe trait Zeroed {}
+
+impl<'m> Arena<'m> {
+    /// Room for pointers.
+    pub fn pointers<T>(&mut self, count: usize) -> Result<&'m mut [*const T], Errno> {
+        self.align::<*const T>()?;
+        let place = self.piece(count.saturating_mul(size_of::<*const T>()))?;
+        place.fill(0);
+        let place = place.as_mut_ptr().cast::<*const T>();
+        // SAFETY: aligned, of that length, zeroed (a null pointer each), and ours for 'm.
+        Ok(unsafe { core::slice::from_raw_parts_mut(place, count) })
+    }
+
+    fn align<T>(&mut self) -> Result<(), Errno> {
+        let misplaced = self.free.as_ptr().align_offset(align_of::<T>());
+        self.piece(misplaced).map(drop)
+    }
+
+    /// A value of zeros.
+    pub fn zeroed<T: Zeroed>(&mut self) -> Result<&'m mut T, Errno> {
+        self.align::<T>()?;
+        let place = self.piece(size_of::<T>())?;
+        place.fill(0);
+        let place = place.as_mut_ptr().cast::<T>();
+        // SAFETY: aligned, as large as a T, zeroed, which is a T, and ours for 'm.
+        Ok(unsafe { &mut *place })
+    }
+}
+
+/// A value of zeros in a mapping of its own that lives as long as the process. A child made by
+/// `fork` gets zeros again (where the kernel can do so: Linux 4.14): what its parent remembered,
+/// or had half written or locked at that moment, is not the child's.
+pub fn forget_on_fork<T: Zeroed + Sync>() -> Result<&'static T, Errno> {
+    let place = map(size_of::<T>())?;
+    super::wipe_on_fork(place, size_of::<T>());
+    // SAFETY: a fresh mapping, page-aligned, at least as large as a T, zeroed, which is a T.
+    Ok(unsafe { &*place.cast::<T>() })
+}
+
+/// Moves `value` to memory that is never given back.
+pub fn keep_forever<T: Copy + Sync>(value: T) -> Result<&'static T, Errno> {
+    let place = map(size_of::<T>())?.cast::<T>();
+    // SAFETY: a fresh mapping, page-aligned, at least as large as a T, ours alone until returned.
+    unsafe {
+        place.write(value);
+        Ok(&*place)
+    }
+}
+
+/// A value that one may use at a time and nobody waits for.
+#[repr(C)]
+pub struct TryCell<T> {
+    taken: AtomicU32,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: `taken` hands the value to one at a time.
+unsafe impl<T: Send> Sync for TryCell<T> {}
+// SAFETY: a zero flag is "not taken".
+unsafe impl<T: Zeroed> Zeroed for TryCell<T> {}
+
+/// The use of a [`TryCell`].
+pub struct Taken<'c, T> {
+    cell: &'c TryCell<T>,
+}
+
+impl<T> TryCell<T> {
+    /// The value, unless somebody has it: another thread, or the function that this signal handler
+    /// interrupted.
+    pub fn take(&self) -> Option<Taken<'_, T>> {
+        self.taken
+            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+            .then_some(Taken { cell: self })
+    }
+}
+
+impl<T> Deref for Taken<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: taken, and by us.
+        unsafe { &*self.cell.value.get() }
+    }
+}
+
+impl<T> DerefMut for Taken<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: taken, and by us.
+        unsafe { &mut *self.cell.value.get() }
+    }
+}
+
+impl<T> Drop for Taken<'_, T> {
+    fn drop(&mut self) {
+        self.cell.taken.store(0, Ordering::Release);
+    }
+}
+
+/// A C string of the program as bytes. Searched a page at a time, so that no byte is touched on
+/// a page that the string does not reach; written here because `CStr::from_ptr` calls the
+/// program's `strlen`.
+///
+/// # Safety
+/// `text` must point to a string that ends with a NUL and stays as it is for `'t`.
+pub unsafe fn terminated<'t>(text: *const c_char) -> &'t CStr {
+    const PAGE: usize = 4096;
+    let start = text.cast::<u8>();
+    let mut length = 0usize;
+    loop {
+        // SAFETY: the string has not ended before this byte, so the byte and the rest of its page
+        // are mapped.
+        unsafe {
+            let from = start.wrapping_add(length);
+            let here = core::slice::from_raw_parts(from, PAGE - (from as usize) % PAGE);
+            if let Some(at) = memchr::memchr(0, here) {
+                let whole =
+                    core::slice::from_raw_parts(start, length.wrapping_add(at).wrapping_add(1));
+                return CStr::from_bytes_with_nul_unchecked(whole);
+            }
+            length = length.wrapping_add(here.len());
+        }
+    }
+}
+
+/// The strings of a list of C strings that ends with a null pointer; none of a null list.
+///
+/// # Safety
+/// `list` must be such a list or null, and stay as it is for `'t`.
+pub unsafe fn strings<'t>(list: *const *const c_char) -> impl Iterator<Item = &'t [u8]> + Clone {
+    let mut next = list;
+    core::iter::from_fn(move || {
+        // SAFETY: the caller's: neither null nor past the null at its end.
+        unsafe {
+            let entry = *next.as_ref()?;
+            if entry.is_null() {
+                return None;
+            }
+            next = next.wrapping_add(1);
+            Some(terminated(entry).to_bytes())
+        }
+    })
+}

@@ -1,0 +1,203 @@
+//! A process that belongs to nobody, started without a trace in the process that starts it, and
+//! what such a process does first.
+
+use super::arch::{RELATIVE, clone_onto};
+use super::{Errno, call, map, pad, unmap};
+use crate::tasks::{each_entry, open_directory};
+use crate::text::decimal;
+use core::ffi::{CStr, c_char, c_int};
+use core::ptr::{null, null_mut};
+
+/// Stack of each of the two children, bytes.
+const STACK: usize = 16 << 10;
+/// Most arguments that [`start`] takes.
+const ARGUMENTS: usize = 4;
+/// Bytes of the kernel's signal set.
+const SIGNAL_SET: usize = 8;
+
+/// What the children need. They run in the starter's memory, which waits for them.
+struct Launch {
+    path: *const c_char,
+    arguments: [*const c_char; ARGUMENTS + 1],
+    environment: [*const c_char; 1],
+    second_stack_end: *mut u8,
+    /// 0, or why it could not be started.
+    errno: c_int,
+}
+
+/// Not `SIGCHLD` in the low bits: no signal at the end, and no `wait` of the program sees the
+/// child (only one with `__WALL` or `__WCLONE` could, in the moment that it lives). Untraced: a
+/// debugger or strace of the program does not follow.
+const FLAGS: usize = (libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_UNTRACED) as usize;
+
+/// Executes `path` with `arguments` (the first is the name; at most 4) and no environment, in a
+/// process whose parent is the container's init. The starter's signals wait for as long as that
+/// takes; no handler of its runs in the child.
+pub fn start(path: &CStr, arguments: &[&CStr]) -> Result<(), Errno> {
+    let stacks = map(2 * STACK)?;
+    let mut launch = Launch {
+        path: path.as_ptr(),
+        arguments: [null(); ARGUMENTS + 1],
+        environment: [null()],
+        second_stack_end: stacks.wrapping_add(STACK),
+        errno: 0,
+    };
+    for (to, from) in launch.arguments.iter_mut().take(ARGUMENTS).zip(arguments) {
+        *to = from.as_ptr();
+    }
+    let all = u64::MAX;
+    let mut before = 0u64;
+    // SAFETY: one signal set is read, one is written.
+    unsafe {
+        let how = libc::SIG_SETMASK;
+        call!(
+            SYS_rt_sigprocmask,
+            how,
+            &raw const all,
+            &raw mut before,
+            SIGNAL_SET
+        )
+    }?;
+    // SAFETY: the child runs on a stack of its own, on a `Launch` that lives until it has ended or
+    // executed, which CLONE_VFORK waits for. It calls nothing but the kernel.
+    let child = unsafe {
+        clone_onto(
+            FLAGS,
+            stacks.wrapping_add(2 * STACK),
+            first,
+            (&raw mut launch).cast(),
+        )
+    };
+    // SAFETY: a child of ours that has ended, or none; and the signal set of before.
+    unsafe {
+        if child > 0 {
+            let _ = call!(SYS_wait4, child, null_mut::<c_int>(), libc::__WALL, 0);
+        }
+        let (how, old) = (libc::SIG_SETMASK, &raw const before);
+        let _ = call!(SYS_rt_sigprocmask, how, old, null_mut::<u64>(), SIGNAL_SET);
+        unmap(stacks, 2 * STACK);
+    }
+    match launch.errno {
+        _ if child < 0 => Err(Errno(child.wrapping_neg() as c_int)),
+        0 => Ok(()),
+        errno => Err(Errno(errno)),
+    }
+}
+
+/// The child: makes the grandchild and ends, so that this one is init's.
+unsafe extern "C" fn first(launch: *mut ()) -> usize {
+    let launch = launch.cast::<Launch>();
+    // SAFETY: `start` waits with the launch and the stacks.
+    unsafe {
+        let child = clone_onto(FLAGS, (*launch).second_stack_end, second, launch.cast());
+        if child < 0 {
+            (*launch).errno = child.wrapping_neg() as c_int;
+        }
+    }
+    0
+}
+
+/// The grandchild: becomes the other program.
+unsafe extern "C" fn second(launch: *mut ()) -> usize {
+    let launch = launch.cast::<Launch>();
+    // SAFETY: as in `first`; path, arguments and environment are strings and lists of strings that
+    // `start` keeps.
+    unsafe {
+        let arguments = &raw const (*launch).arguments;
+        let environment = &raw const (*launch).environment;
+        let result = call!(SYS_execve, (*launch).path, arguments, environment);
+        (*launch).errno = result.err().map_or(0, |errno| errno.0);
+    }
+    0
+}
+
+/// Leaves everything that was inherited from whoever executed this program: session and terminal,
+/// directory, descriptors, ignored and blocked signals, scheduling class.
+pub fn leave_everything() {
+    // SAFETY: none of these writes memory; what is read is as large as the kernel wants it.
+    unsafe {
+        let _ = call!(SYS_setsid);
+        let _ = call!(SYS_chdir, c"/".as_ptr());
+        let _ = call!(SYS_umask, 0o22);
+        // `struct sigaction` of the kernel: default handler, no flags, no restorer, empty mask.
+        let default = [0usize; 4];
+        for signal in 1..=64 {
+            let _ = call!(SYS_rt_sigaction, signal, default.as_ptr(), 0, SIGNAL_SET);
+        }
+        let none = 0u64;
+        let _ = call!(
+            SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            0,
+            SIGNAL_SET
+        );
+        let ordinary: c_int = 0;
+        let _ = call!(
+            SYS_sched_setscheduler,
+            0,
+            libc::SCHED_OTHER,
+            &raw const ordinary
+        );
+        let _ = call!(SYS_prctl, libc::PR_SET_NAME, c"proclens".as_ptr(), 0, 0, 0);
+        if call!(SYS_close_range, 0, u32::MAX, 0).is_ok() {
+            return;
+        }
+    }
+    // Before Linux 5.9, or where the call is forbidden.
+    if let Ok(open) = open_directory(libc::AT_FDCWD, c"/proc/self/fd") {
+        let _ = each_entry(&open, |name| {
+            if let Some(fd) = decimal(name).filter(|fd| *fd != open.raw() as u64) {
+                // SAFETY: closes a descriptor that nothing in this program uses.
+                let _ = unsafe { call!(SYS_close, fd) };
+            }
+        });
+    }
+}
+
+/// Ends the process.
+pub fn exit(code: c_int) -> ! {
+    loop {
+        // SAFETY: touches no memory.
+        let _ = unsafe { call!(SYS_exit_group, code) };
+    }
+}
+
+/// Makes the addresses in this object's own data right, as the dynamic linker would have done.
+///
+/// # Safety
+/// `base` must be where the object was mapped, `dynamic` its dynamic section; nothing else may
+/// have relocated it to another base.
+pub unsafe fn relocate(base: usize, dynamic: *const [u64; 2]) {
+    const DT_RELA: u64 = 7;
+    const DT_RELASZ: u64 = 8;
+    /// Bytes of an `Elf64_Rela`: offset, kind, addend.
+    const RELA: u64 = 24;
+    let (mut table, mut size) = (0u64, 0u64);
+    let mut entry = dynamic;
+    // SAFETY: a dynamic section ends with DT_NULL; its table of relocations has the size that it
+    // says, and relocations of this kind concern words of the object's own writable data.
+    unsafe {
+        loop {
+            match *entry {
+                [0, _] => break,
+                [DT_RELA, value] => table = value,
+                [DT_RELASZ, value] => size = value,
+                _ => {}
+            }
+            entry = entry.add(1);
+        }
+        if table == 0 {
+            return;
+        }
+        let mut relocation = base.wrapping_add(table as usize) as *const [u64; 3];
+        for _ in 0..size / RELA {
+            let [offset, kind, addend] = *relocation;
+            if kind == RELATIVE {
+                let place = base.wrapping_add(offset as usize) as *mut usize;
+                *place = base.wrapping_add(addend as usize);
+            }
+            relocation = relocation.add(1);
+        }
+    }
+}
