@@ -1,0 +1,292 @@
+//! Functions that list or look up `cpuN` in the directories of the CPUs: the container has
+//! `cpu0 … cpu(n-1)`. The kernel has answered when these are called; an answer that begins with
+//! `cpu` and a digit, or a path with such a component, is looked at, everything else is not.
+
+use super::environment::settings;
+use super::set_errno;
+use super::values::recent_cpu_count;
+use crate::cpu_directory::{self, Entry};
+use crate::sys::link::{self, Next};
+use crate::sys::memory::terminated;
+use crate::sys::{self, Fd};
+use core::ffi::{c_char, c_int, c_void};
+use core::ptr::null_mut;
+use libc::{DIR, dirent, glob_t};
+
+/// After a function that found something at `path`: true if it is a CPU that the container does
+/// not have, and `errno` then says that there is none.
+///
+/// # Safety
+/// `path` must be the C string that libc took.
+#[inline(always)]
+pub unsafe fn is_hidden(dir: c_int, path: *const c_char) -> bool {
+    // SAFETY: the caller's.
+    unsafe { could_be(path) && look(dir, path) }
+}
+
+/// After `stat`, `access` and their like, which gave back `result`.
+///
+/// # Safety
+/// As [`is_hidden`] where `result` is 0.
+#[inline(always)]
+pub unsafe fn found(result: c_int, dir: c_int, path: *const c_char) -> c_int {
+    // SAFETY: the caller's.
+    if result == 0 && unsafe { is_hidden(dir, path) } {
+        -1
+    } else {
+        result
+    }
+}
+
+/// After `opendir`.
+///
+/// # Safety
+/// As `opendir(3)`.
+#[inline(always)]
+pub unsafe fn opened(directory: *mut DIR, path: *const c_char) -> *mut DIR {
+    static CLOSEDIR: Next = Next::new();
+    // SAFETY: the caller's; the directory was opened just now and nobody else has it.
+    unsafe {
+        if directory.is_null() || !is_hidden(libc::AT_FDCWD, path) {
+            return directory;
+        }
+        let close = CLOSEDIR.address(c"closedir");
+        if !close.is_null() {
+            core::mem::transmute::<*mut (), unsafe extern "C" fn(*mut DIR) -> c_int>(close)(
+                directory,
+            );
+        }
+        set_errno(libc::ENOENT);
+    }
+    null_mut()
+}
+
+/// `readdir` and its like: the next entry that the container has.
+///
+/// # Safety
+/// As `readdir(3)`; `next` is libc's.
+#[inline(always)]
+pub unsafe fn read(
+    next: unsafe extern "C" fn(*mut DIR) -> *mut dirent,
+    directory: *mut DIR,
+) -> *mut dirent {
+    loop {
+        // SAFETY: the caller's.
+        unsafe {
+            let entry = next(directory);
+            if entry.is_null() || !is_hidden_entry(directory, entry) {
+                return entry;
+            }
+        }
+    }
+}
+
+/// `readdir_r` and its like.
+///
+/// # Safety
+/// As `readdir_r(3)`; `next` is libc's.
+#[inline(always)]
+pub unsafe fn read_into(
+    next: unsafe extern "C" fn(*mut DIR, *mut dirent, *mut *mut dirent) -> c_int,
+    directory: *mut DIR,
+    entry: *mut dirent,
+    result: *mut *mut dirent,
+) -> c_int {
+    loop {
+        // SAFETY: the caller's.
+        unsafe {
+            let error = next(directory, entry, result);
+            if error != 0 || (*result).is_null() || !is_hidden_entry(directory, *result) {
+                return error;
+            }
+        }
+    }
+}
+
+/// After `scandir` and its like, which gave back `count` entries in `list`.
+///
+/// # Safety
+/// As `scandirat(3)`.
+#[inline(always)]
+pub unsafe fn scanned(
+    count: c_int,
+    dir: c_int,
+    path: *const c_char,
+    list: *mut *mut *mut dirent,
+) -> c_int {
+    let Some(length) = usize::try_from(count).ok().filter(|n| *n > 0) else {
+        return count;
+    };
+    // SAFETY: the caller's: an array of so many entries, each of them from malloc.
+    unsafe {
+        let entries = core::slice::from_raw_parts_mut(*list, length);
+        let is_cpu = |entry: &*mut dirent| Entry::parse(name(*entry)).is_some();
+        if !entries.iter().any(is_cpu) || !is_directory_of_cpus(dir, path) {
+            return count;
+        }
+        let Some(cpus) = recent_cpu_count() else {
+            return count;
+        };
+        keep(entries, |entry| {
+            let hidden = Entry::parse(name(*entry)).is_some_and(|cpu| cpu.number >= cpus);
+            if hidden {
+                free((*entry).cast());
+            }
+            !hidden
+        }) as c_int
+    }
+}
+
+/// After `glob`, which gave back `result`.
+///
+/// # Safety
+/// As `glob(3)`.
+#[inline(always)]
+pub unsafe fn matched(result: c_int, found: *mut glob_t) -> c_int {
+    if result != 0 {
+        return result;
+    }
+    // SAFETY: the caller's: gl_pathc paths behind gl_offs empty places, and a null at the end.
+    unsafe {
+        let found = &mut *found;
+        let paths = found.gl_pathv.wrapping_add(found.gl_offs);
+        let list = core::slice::from_raw_parts_mut(paths, found.gl_pathc);
+        if !list.iter().any(|path| could_be(*path)) {
+            return result;
+        }
+        // Only libc knows how it allocated a path: one that is taken out is not given back.
+        let kept = keep(list, |path| !is_hidden(libc::AT_FDCWD, *path));
+        if kept == found.gl_pathc {
+            return result;
+        }
+        found.gl_pathc = kept;
+        paths.wrapping_add(kept).write(null_mut());
+        if kept == 0 {
+            libc::GLOB_NOMATCH
+        } else {
+            result
+        }
+    }
+}
+
+/// Moves what is to be kept to the front, in order; how many those are.
+fn keep<T: Copy>(list: &mut [T], mut wanted: impl FnMut(&T) -> bool) -> usize {
+    let mut kept = 0usize;
+    for i in 0..list.len() {
+        let Some(item) = list.get(i).copied() else {
+            break;
+        };
+        if wanted(&item)
+            && let Some(slot) = list.get_mut(kept)
+        {
+            *slot = item;
+            kept = kept.wrapping_add(1);
+        }
+    }
+    kept
+}
+
+/// The first look, at the first bytes: a path of the CPUs from the root, or relative to them.
+///
+/// # Safety
+/// `path` must be a C string or null.
+#[inline(always)]
+unsafe fn could_be(path: *const c_char) -> bool {
+    let begins = |with: &[u8]| {
+        // SAFETY: the caller's; no byte behind the NUL is read.
+        with.iter()
+            .enumerate()
+            .all(|(i, b)| unsafe { *path.cast::<u8>().wrapping_add(i) } == *b)
+    };
+    !path.is_null() && cpu_directory::BEGINNINGS.into_iter().any(begins)
+}
+
+/// # Safety
+/// `path` must be a C string.
+#[cold]
+#[inline(never)]
+unsafe fn look(dir: c_int, path: *const c_char) -> bool {
+    // SAFETY: the caller's.
+    let path = unsafe { terminated(path) }.to_bytes();
+    let Some(entry) = Entry::in_path(path) else {
+        return false;
+    };
+    if entry.relative && !is_directory_of_cpus_at(dir) {
+        return false;
+    }
+    let hidden = recent_cpu_count().is_some_and(|cpus| entry.number >= cpus);
+    if hidden {
+        set_errno(libc::ENOENT);
+    }
+    hidden
+}
+
+/// # Safety
+/// Both must be libc's, and open.
+#[inline(always)]
+unsafe fn is_hidden_entry(directory: *mut DIR, entry: *mut dirent) -> bool {
+    static DIRFD: Next = Next::new();
+    // SAFETY: the caller's.
+    unsafe {
+        let Some(cpu) = Entry::parse(name(entry)) else {
+            return false;
+        };
+        let dirfd = DIRFD.address(c"dirfd");
+        if dirfd.is_null() {
+            return false;
+        }
+        let dirfd = core::mem::transmute::<*mut (), unsafe extern "C" fn(*mut DIR) -> c_int>(dirfd);
+        is_directory_of_cpus_at(dirfd(directory))
+            && recent_cpu_count().is_some_and(|cpus| cpu.number >= cpus)
+    }
+}
+
+/// The first bytes of an entry's name, which tell whether it is a CPU's.
+///
+/// # Safety
+/// `entry` must be libc's.
+#[inline(always)]
+unsafe fn name<'e>(entry: *mut dirent) -> &'e [u8] {
+    // SAFETY: the caller's; names end with a NUL. Most are told apart by their first byte.
+    unsafe {
+        let name = (&raw const (*entry).d_name).cast::<c_char>();
+        if *name.cast::<u8>() == b'c' {
+            terminated(name).to_bytes()
+        } else {
+            b""
+        }
+    }
+}
+
+/// # Safety
+/// `path` must be a C string.
+unsafe fn is_directory_of_cpus(dir: c_int, path: *const c_char) -> bool {
+    // SAFETY: the caller's.
+    let path = unsafe { terminated(path) };
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    sys::open_at(dir, path, flags, 0).is_ok_and(|fd: Fd| is_directory_of_cpus_at(fd.raw()))
+}
+
+fn is_directory_of_cpus_at(dir: c_int) -> bool {
+    let mut link = [0; 128];
+    let path = if dir == libc::AT_FDCWD {
+        sys::working_directory(&mut link)
+    } else {
+        sys::descriptor_path(dir, &mut link)
+    };
+    settings().on && path.is_ok_and(cpu_directory::is_one)
+}
+
+fn free(place: *mut c_void) {
+    static FREE: Next = Next::new();
+    let free = FREE.address(c"free");
+    let free = if free.is_null() {
+        link::find_first(c"free").cast_mut().cast()
+    } else {
+        free
+    };
+    if !free.is_null() {
+        // SAFETY: the program's free, of what the program's libc allocated and nobody has any more.
+        unsafe { core::mem::transmute::<*mut (), unsafe extern "C" fn(*mut c_void)>(free)(place) };
+    }
+}

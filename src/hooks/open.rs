@@ -1,0 +1,121 @@
+//! Functions that open a file. The kernel has answered when these are called: a path that it
+//! refused was never looked at, so `EFAULT` stays `EFAULT`.
+
+use super::environment::settings;
+use super::{cpu_directory, set_errno};
+use crate::descriptor;
+use crate::sys::Fd;
+use crate::sys::link::Next;
+use crate::sys::memory::terminated;
+use core::ffi::{c_char, c_int};
+use libc::FILE;
+
+/// After `open` and its like, which gave back `fd` for `path`, seen from the directory `dir`.
+///
+/// # Safety
+/// Where `fd` is a descriptor, `path` is the C string that it was opened by.
+#[inline(always)]
+pub unsafe fn opened(fd: c_int, dir: c_int, path: *const c_char, flags: c_int) -> c_int {
+    const NOT_FOR_READING: c_int = libc::O_ACCMODE | libc::O_PATH | libc::O_DIRECTORY;
+    if fd < 0 {
+        return fd;
+    }
+    // SAFETY: the caller's.
+    unsafe {
+        if cpu_directory::is_hidden(dir, path) {
+            drop(Fd::owned(fd));
+            return -1;
+        }
+        if flags & NOT_FOR_READING == libc::O_RDONLY {
+            look(fd, path, flags);
+        } else if flags & libc::O_PATH == 0 && flags & libc::O_ACCMODE != libc::O_RDONLY {
+            // SAFETY: the kernel has read the path to its end.
+            descriptor::redirect(fd, terminated(path), flags, settings);
+        }
+    }
+    fd
+}
+
+/// After `fopen` and its like. The stream has read nothing yet: it keeps its descriptor's number
+/// and finds another file behind it.
+///
+/// # Safety
+/// As those functions; where `stream` is not null, `mode` is a C string and `path` one or null.
+#[inline(always)]
+pub unsafe fn stream(stream: *mut FILE, path: *const c_char, mode: *const c_char) -> *mut FILE {
+    if stream.is_null() || path.is_null() {
+        return stream;
+    }
+    // SAFETY: the caller's; a stream that is closed here nobody has got yet.
+    unsafe {
+        if cpu_directory::is_hidden(libc::AT_FDCWD, path) {
+            close(stream);
+            set_errno(libc::ENOENT);
+            return core::ptr::null_mut();
+        }
+        look_at_stream(stream, path, mode);
+    }
+    stream
+}
+
+/// # Safety
+/// `stream` must be open and nobody's.
+unsafe fn close(stream: *mut FILE) {
+    static FCLOSE: Next = Next::new();
+    let fclose = FCLOSE.address(c"fclose");
+    if !fclose.is_null() {
+        // SAFETY: the C standard's fclose; the caller's.
+        unsafe {
+            core::mem::transmute::<*mut (), unsafe extern "C" fn(*mut FILE) -> c_int>(fclose)(
+                stream,
+            )
+        };
+    }
+}
+
+/// # Safety
+/// As [`opened`].
+#[inline]
+unsafe fn look(fd: c_int, path: *const c_char, flags: c_int) {
+    // SAFETY: the kernel has read the path to its end.
+    let path = unsafe { terminated(path) };
+    descriptor::swap(fd, path, flags, settings);
+}
+
+/// # Safety
+/// As [`stream`].
+#[inline]
+unsafe fn look_at_stream(stream: *mut FILE, path: *const c_char, mode: *const c_char) {
+    // SAFETY: the caller's.
+    let mode = unsafe { terminated(mode) }.to_bytes();
+    if mode.first() != Some(&b'r') || mode.contains(&b'+') {
+        return;
+    }
+    let flags = if mode.contains(&b'e') {
+        libc::O_CLOEXEC
+    } else {
+        0
+    };
+    // SAFETY: the stream is open.
+    if let Some(fd) = unsafe { number(stream) } {
+        // SAFETY: the stream was opened by this path.
+        unsafe { look(fd, path, flags) };
+    }
+}
+
+/// The descriptor of a stream, as libc tells it.
+///
+/// # Safety
+/// `stream` must be open.
+pub unsafe fn number(stream: *mut FILE) -> Option<c_int> {
+    static FILENO: Next = Next::new();
+    let fileno = FILENO.address(c"fileno");
+    if fileno.is_null() {
+        return None;
+    }
+    // SAFETY: POSIX's fileno; the stream is open.
+    let fd = unsafe {
+        core::mem::transmute::<*mut (), unsafe extern "C" fn(*mut FILE) -> c_int>(fileno)(stream)
+    };
+    (fd >= 0).then_some(fd)
+}
