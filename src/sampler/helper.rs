@@ -1,0 +1,88 @@
+//! The library file as a program of its own: the sampler's process, and how the library starts
+//! it. The file that is loaded into the asking program is the one that is executed, so that
+//! nothing else needs to be installed.
+
+use super::run_alone;
+use crate::settings::Settings;
+use crate::sys::memory::terminated;
+use crate::sys::process::is_subreaper;
+use crate::sys::spawn::{exit, leave_everything, relocate, start};
+use crate::sys::{self, Errno, link};
+use crate::text::{Out, decimal, lines, trim};
+use core::ffi::{CStr, c_char};
+
+/// The argument that makes the file a sampler.
+const SAMPLER: &CStr = c"sampler";
+
+/// Whether this process is one that may start the container's sampler.
+pub fn may_start(settings: &Settings<'_>) -> bool {
+    settings.sampler && !inherits_orphans() && !is_confined()
+}
+
+/// Starts the container's sampler. `Err` says why it could not be.
+pub fn start_sampler(settings: &Settings<'_>) -> Result<(), Errno> {
+    let path = link::own_path().ok_or(Errno::MISSING)?;
+    let mut room = [0; 512];
+    let mut out = Out::new(&mut room);
+    out.bytes(settings.state.unwrap_or_default());
+    out.byte(0);
+    let directory = out
+        .finish()
+        .and_then(|text| CStr::from_bytes_until_nul(text).ok())
+        .ok_or(Errno::NO_ROOM)?;
+    start(path, &[c"proclens", SAMPLER, directory])
+}
+
+/// The container's init and a subreaper would get the sampler as a child of their own, and their
+/// `wait` would see it.
+fn inherits_orphans() -> bool {
+    sys::process_id() == 1 || is_subreaper()
+}
+
+/// A program that has put more seccomp filters on itself than the container's init has may be
+/// killed for a call that it never makes by itself, such as `execve`.
+fn is_confined() -> bool {
+    let own = filters(c"/proc/self/status");
+    own > filters(c"/proc/1/status").or(own)
+}
+
+/// How many seccomp filters a process has (`fs/proc/array.c`, since Linux 5.9).
+fn filters(status: &CStr) -> Option<u64> {
+    let file = sys::open(status).ok()?;
+    // The file piece by piece; the pieces overlap by more than the line is long.
+    let mut room = [0; 768];
+    (0..16).find_map(|piece| {
+        let length = sys::read_at(file.raw(), &mut room, piece * 704).ok()?;
+        // Whole lines only.
+        let end = memchr::memrchr(b'\n', room.get(..length)?)?;
+        let number =
+            lines(room.get(..end)?).find_map(|line| line.strip_prefix(b"Seccomp_filters:"))?;
+        decimal(trim(number))
+    })
+}
+
+/// Where the program begins: `stack` as the kernel left it, number of arguments and arguments.
+///
+/// # Safety
+/// Only to be called once, by the entry point.
+pub unsafe extern "C" fn main(stack: *const usize, base: usize, dynamic: *const [u64; 2]) -> ! {
+    // SAFETY: this is the object's own header and dynamic section, and nobody was here before.
+    unsafe { relocate(base, dynamic) };
+    // SAFETY: the kernel put the number of arguments there, then so many strings, then null.
+    let argument = |n: usize| unsafe {
+        let text = *stack
+            .wrapping_add(n.wrapping_add(1))
+            .cast::<*const c_char>();
+        (n < *stack && !text.is_null()).then(|| terminated(text))
+    };
+    if argument(1) != Some(SAMPLER) {
+        const WHAT: &[u8] = b"This is a library: LD_PRELOAD=/path/to/libproclens.so PROGRAM\n";
+        let _ = sys::write(2, WHAT);
+        exit(64);
+    }
+    leave_everything();
+    let directory = argument(2)
+        .map(CStr::to_bytes)
+        .filter(|text| !text.is_empty());
+    exit(i32::from(run_alone(directory, false).is_err()))
+}
