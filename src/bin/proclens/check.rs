@@ -1,0 +1,534 @@
+//! `proclens check`: is the library found, loaded and active, and if not, why and what then.
+
+use crate::elf::{self, Elf, File, Libc};
+use crate::failure::Result;
+use crate::install::{LIBRARY, PRELOAD, paths_in_preload};
+use crate::processes;
+use crate::settings::Sources;
+use crate::style::{BAD, DIM, GOOD, WARNING};
+use crate::subject::Subject;
+use crate::view::View;
+use proclens::gather::{Controller, Kernel};
+use proclens::log::Trouble;
+use serde::Serialize;
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: u32,
+    /// The library works in the program that was asked about, or in this container's programs.
+    active: bool,
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    level: Level,
+    what: String,
+    /// What to do.
+    remedy: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Good,
+    /// Worth knowing; nothing to be done.
+    Note,
+    Problem,
+}
+
+/// The findings so far.
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn good(&mut self, what: impl Into<String>) {
+        self.add(Level::Good, what.into(), None);
+    }
+
+    fn note(&mut self, what: impl Into<String>, remedy: &str) {
+        self.add(Level::Note, what.into(), Some(remedy.to_owned()));
+    }
+
+    fn problem(&mut self, what: impl Into<String>, remedy: impl Into<String>) {
+        self.add(Level::Problem, what.into(), Some(remedy.into()));
+    }
+
+    fn add(&mut self, level: Level, what: String, remedy: Option<String>) {
+        self.0.push(Finding {
+            level,
+            what,
+            remedy,
+        });
+    }
+}
+
+pub fn run(
+    pid: Option<u32>,
+    command: &[String],
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<ExitCode> {
+    let mut findings = Findings::default();
+    let subject = pid.map(Subject::process).transpose();
+    let program = command.first().map(|name| found_in_path(name));
+    let (Ok(subject), true) = (&subject, program != Some(None)) else {
+        let what = match (subject, command.first()) {
+            (Err(failure), _) => failure.to_string(),
+            (_, name) => format!(
+                "{}: no such program in PATH",
+                name.map_or("", String::as_str)
+            ),
+        };
+        anstream::eprintln!("proclens: {what}");
+        return Ok(ExitCode::from(2));
+    };
+    let view = View::new(subject.clone().unwrap_or(Subject::Own));
+    container(&view, &mut findings);
+    let active = match (pid, program.flatten()) {
+        (Some(pid), _) => running(pid, &mut findings),
+        (_, Some(path)) => {
+            named_by_preloads(&mut findings);
+            program_file(&path, &mut findings, 0)
+        }
+        _ => here(&mut findings),
+    };
+    settings(&view.sources(), &mut findings);
+    let sound = findings
+        .0
+        .iter()
+        .all(|finding| finding.level != Level::Problem);
+    print(
+        &Report {
+            schema: 1,
+            active,
+            findings: findings.0,
+        },
+        json,
+        out,
+    )?;
+    out.flush()?;
+    Ok(ExitCode::from(u8::from(!(active && sound))))
+}
+
+fn print(report: &Report, json: bool, out: &mut dyn Write) -> Result<()> {
+    if json {
+        serde_json::to_writer_pretty(&mut *out, report).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    for finding in &report.findings {
+        let (style, mark) = match finding.level {
+            Level::Good => (GOOD, "ok"),
+            Level::Note => (WARNING, "note"),
+            Level::Problem => (BAD, "problem"),
+        };
+        writeln!(out, "{style}{mark:<8}{style:#}{}", finding.what)?;
+        if let Some(remedy) = &finding.remedy {
+            writeln!(out, "        {DIM}{remedy}{DIM:#}")?;
+        }
+    }
+    let verdict = if report.active {
+        "the library is active"
+    } else {
+        "the library is not active"
+    };
+    writeln!(out, "{verdict}")?;
+    Ok(())
+}
+
+/// Is there anything to be seen?
+fn container(view: &View, findings: &mut Findings) {
+    let own = view.ask(|view, mut arena| {
+        let place = view
+            .place(&mut arena)
+            .map_err(|e| (Trouble::Unreadable, e))?;
+        let limited = [Controller::Memory, Controller::Cpu, Controller::Cpuset];
+        Ok(limited
+            .iter()
+            .any(|controller| place.home(*controller).is_ok()))
+    });
+    match own {
+        Ok(true) => findings.good("a cgroup of its own: there are numbers to show"),
+        Ok(false) => findings.note(
+            "no cgroup of its own: programs see the host's numbers, with the library as without",
+            "run it in a container, or hand in limits with PROCLENS_CPUS and PROCLENS_MEMORY",
+        ),
+        Err((trouble, _)) => findings.problem(
+            String::from_utf8_lossy(trouble.text()),
+            "mount /proc and /sys/fs/cgroup in the container",
+        ),
+    }
+}
+
+/// Without a program: what the next program that starts here would get.
+fn here(findings: &mut Findings) -> bool {
+    let named = named_by_preloads(findings);
+    if !named {
+        findings.problem(
+            "nothing loads the library: neither LD_PRELOAD nor /etc/ld.so.preload names it",
+            "`proclens install`, or set LD_PRELOAD to the path of libproclens.so",
+        );
+        return false;
+    }
+    match ["sh", "true", "cat"]
+        .iter()
+        .find_map(|name| found_in_path(name))
+    {
+        Some(path) => program_file(&path, findings, 0),
+        None => {
+            findings.note(
+                "there is no shell here to try it with",
+                "`proclens check -- PROGRAM` looks at the program that runs here",
+            );
+            true
+        }
+    }
+}
+
+/// What LD_PRELOAD and /etc/ld.so.preload name; true if the library is among it.
+fn named_by_preloads(findings: &mut Findings) -> bool {
+    let mut named = false;
+    let variable = std::env::var("LD_PRELOAD").unwrap_or_default();
+    for path in variable
+        .split([' ', ':'])
+        .filter(|path| path.contains(LIBRARY))
+    {
+        named = true;
+        named_library("LD_PRELOAD", path, Path::new("/"), findings);
+        if !path.starts_with('/') {
+            findings.problem(
+                format!("LD_PRELOAD names {path}, which depends on where a program starts"),
+                "give an absolute path",
+            );
+        }
+    }
+    let text = fs::read_to_string(PRELOAD).unwrap_or_default();
+    for path in paths_in_preload(&text).filter(|path| path.contains(LIBRARY)) {
+        named = true;
+        named_library(PRELOAD, path, Path::new("/"), findings);
+        in_other_roots(path, findings);
+    }
+    named
+}
+
+/// A file that somebody wants loaded.
+fn named_library(by: &str, path: &str, root: &Path, findings: &mut Findings) {
+    let found = expanded(path).into_iter().find_map(|path| {
+        let real = root.join(path.trim_start_matches('/'));
+        elf::read(&real).ok().map(|file| (path, real, file))
+    });
+    match found {
+        None => findings.problem(
+            format!("{by} names {path}, which is not there or cannot be read: every program says so when it starts"),
+            "`proclens install` puts it there, `proclens uninstall` takes the line away",
+        ),
+        Some((path, real, File::Elf(library))) if library.is_dynamic => {
+            let readable = fs::metadata(&real).is_ok_and(|m| m.permissions().mode() & 0o004 != 0);
+            if library.bits != 64 || library.machine != own_machine() {
+                findings.problem(
+                    format!("{by} names {path}, which is for another machine ({}-bit, number {})", library.bits, library.machine),
+                    "take the library of the release for this machine",
+                );
+            } else if !readable {
+                findings.problem(
+                    format!("{by} names {path}, which not everybody may read"),
+                    format!("chmod 644 {path}"),
+                );
+            } else {
+                findings.good(format!("{by} names {path}: a library for this machine"));
+            }
+        }
+        Some((path, ..)) => findings.problem(
+            format!("{by} names {path}, which is no library"),
+            "copy libproclens.so of a release there",
+        ),
+    }
+}
+
+/// Programs that see another root see the same `/etc/ld.so.preload` only in a chroot, but the same
+/// `LD_PRELOAD` everywhere: whoever has such a file must have the library.
+fn in_other_roots(path: &str, findings: &mut Findings) {
+    let own = processes::root(std::process::id());
+    let mut seen = Vec::new();
+    for pid in processes::all() {
+        let Some(root) =
+            processes::root(pid).filter(|root| Some(*root) != own && !seen.contains(root))
+        else {
+            continue;
+        };
+        seen.push(root);
+        let root = PathBuf::from(format!("/proc/{pid}/root"));
+        let text =
+            fs::read_to_string(root.join(PRELOAD.trim_start_matches('/'))).unwrap_or_default();
+        if paths_in_preload(&text).any(|line| line == path) {
+            let there = expanded(path)
+                .iter()
+                .any(|path| root.join(path.trim_start_matches('/')).exists());
+            if !there {
+                findings.problem(
+                    format!("process {pid} has a root directory of its own whose {PRELOAD} names {path}, which that root does not have"),
+                    format!("proclens install --root /proc/{pid}/root"),
+                );
+            }
+        }
+    }
+}
+
+/// The path with what `$LIB` may stand for.
+fn expanded(path: &str) -> Vec<String> {
+    match path.contains("$LIB") || path.contains("${LIB}") {
+        true => crate::install::LIBS
+            .iter()
+            .map(|lib| path.replace("${LIB}", lib).replace("$LIB", lib))
+            .collect(),
+        false => vec![path.to_owned()],
+    }
+}
+
+/// Will the dynamic linker load the library into this program?
+fn program_file(path: &Path, findings: &mut Findings, depth: u32) -> bool {
+    let name = path.display();
+    let file = match elf::read(path) {
+        Ok(file) => file,
+        Err(failure) => {
+            findings.problem(
+                failure.to_string(),
+                "a program must be readable to be looked at",
+            );
+            return false;
+        }
+    };
+    match file {
+        File::Script {
+            interpreter,
+            argument,
+        } if depth < 4 => {
+            let env = interpreter.file_name() == Some(OsStr::new("env"));
+            let runs = match argument.as_deref().filter(|_| env) {
+                Some(argument) => {
+                    let word = argument
+                        .split_whitespace()
+                        .find(|word| !word.starts_with('-') && !word.contains('='));
+                    word.and_then(found_in_path).unwrap_or(interpreter)
+                }
+                None => interpreter,
+            };
+            findings.good(format!("{name} is a script for {}", runs.display()));
+            program_file(&runs, findings, depth + 1)
+        }
+        File::Elf(elf) => dynamic_program(path, &elf, findings),
+        _ => {
+            findings.problem(
+                format!("{name} is no program of this machine"),
+                "name the program that runs it",
+            );
+            false
+        }
+    }
+}
+
+fn dynamic_program(path: &Path, elf: &Elf, findings: &mut Findings) -> bool {
+    let name = path.display();
+    let Some(interpreter) = &elf.interpreter else {
+        findings.problem(
+            format!("{name} is static: no library can be loaded into it"),
+            "`eval \"$(proclens env)\"` sets what such programs read instead",
+        );
+        return false;
+    };
+    if elf.bits != 64 || elf.machine != own_machine() {
+        findings.problem(
+            format!(
+                "{name} is a {}-bit program for machine number {}: the library is none",
+                elf.bits, elf.machine
+            ),
+            "use a program of this machine's word size",
+        );
+        return false;
+    }
+    let libc = elf.libc();
+    if libc == Some(Libc::Musl)
+        && !std::env::var("LD_PRELOAD")
+            .unwrap_or_default()
+            .contains(LIBRARY)
+    {
+        findings.problem(
+            format!("{name} uses musl, which reads LD_PRELOAD but no {PRELOAD}"),
+            "set LD_PRELOAD to the path of libproclens.so in the image (ENV LD_PRELOAD=…)",
+        );
+        return false;
+    }
+    if let Some(why) = secure(path) {
+        let in_file = fs::read_to_string(PRELOAD)
+            .is_ok_and(|text| paths_in_preload(&text).any(|path| path.contains(LIBRARY)));
+        if in_file {
+            findings.note(
+                format!("{name} {why}: LD_PRELOAD does not reach it, {PRELOAD} does"),
+                "nothing to be done",
+            );
+        } else {
+            findings.problem(
+                format!("{name} {why}: LD_PRELOAD does not reach it"),
+                "`proclens install` writes /etc/ld.so.preload, which does",
+            );
+            return false;
+        }
+    }
+    let listed = Command::new(interpreter)
+        .arg("--list")
+        .arg(path)
+        .stdin(Stdio::null())
+        .output();
+    let (text, complaint) = match listed {
+        Ok(output) => (
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        ),
+        Err(error) => (String::new(), crate::failure::reason(&error)),
+    };
+    match text.lines().find(|line| line.contains(LIBRARY)) {
+        Some(line) => {
+            let which = line.split_whitespace().next().unwrap_or(LIBRARY);
+            findings.good(format!(
+                "{} loads {which} into {name}",
+                interpreter.display()
+            ));
+            true
+        }
+        None => {
+            let said = complaint
+                .lines()
+                .next()
+                .map(|line| format!(" ({line})"))
+                .unwrap_or_default();
+            findings.problem(
+                format!(
+                    "{} does not load the library into {name}{said}",
+                    interpreter.display()
+                ),
+                "`proclens install`, or set LD_PRELOAD to the path of libproclens.so",
+            );
+            false
+        }
+    }
+}
+
+/// Is it loaded in a process that runs?
+fn running(pid: u32, findings: &mut Findings) -> bool {
+    let maps = match fs::read_to_string(format!("/proc/{pid}/maps")) {
+        Ok(maps) => maps,
+        Err(error) => {
+            findings.problem(
+                format!("/proc/{pid}/maps: {}", crate::failure::reason(&error)),
+                "try as root",
+            );
+            return false;
+        }
+    };
+    let sources = Sources::of_process(pid);
+    let settings = sources.settings();
+    let executable = processes::executable(pid).unwrap_or_default();
+    let name = format!("process {pid} ({})", executable.to_string_lossy());
+    if settings.skips(executable.as_bytes()) {
+        findings.problem(
+            format!("PROCLENS_SKIP leaves {name} out"),
+            "take it out of PROCLENS_SKIP and start it again",
+        );
+        return false;
+    }
+    if let Some(line) = maps.lines().find(|line| line.contains(LIBRARY)) {
+        let path = line.split_whitespace().nth(5).unwrap_or(LIBRARY);
+        findings.good(format!("{name} has loaded {path}"));
+        return settings.on;
+    }
+    let file = elf::read(Path::new(&format!("/proc/{pid}/exe")));
+    match file {
+        Ok(File::Elf(elf)) if elf.interpreter.is_none() => findings.problem(
+            format!("{name} is static: no library can be loaded into it"),
+            "`proclens env` prints the variables that such programs read instead",
+        ),
+        _ => findings.problem(
+            format!("{name} has not loaded the library"),
+            "start it again after `proclens install` or with LD_PRELOAD; a wiped environment loses LD_PRELOAD",
+        ),
+    }
+    false
+}
+
+fn settings(sources: &Sources, findings: &mut Findings) {
+    if let Some(trouble) = sources.trouble() {
+        findings.problem(
+            trouble,
+            "make it a file of `key = value` lines that everybody may read",
+        );
+    }
+    for given in sources.given().into_iter().filter(|given| !given.used) {
+        let what = format!(
+            "{}={} ({}) is ignored",
+            given.name, given.value, given.source
+        );
+        let reason = given.reason.unwrap_or_default();
+        if reason.ends_with("says otherwise") {
+            findings.note(what, &reason);
+        } else {
+            findings.problem(what, reason);
+        }
+    }
+    if !sources.settings().on {
+        findings.problem(
+            "PROCLENS=off: the library passes everything through",
+            "unset PROCLENS",
+        );
+    }
+}
+
+/// Why the dynamic linker would distrust the environment (`AT_SECURE`).
+fn secure(path: &Path) -> Option<&'static str> {
+    let mode = fs::metadata(path).ok()?.permissions().mode();
+    if mode & 0o6000 != 0 {
+        return Some("runs with another user's rights");
+    }
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    // SAFETY: two C strings, and no room to be written to.
+    let length = unsafe {
+        libc::getxattr(
+            path.as_ptr(),
+            c"security.capability".as_ptr(),
+            std::ptr::null_mut(),
+            0,
+        )
+    };
+    (length > 0).then_some("has capabilities of its own")
+}
+
+/// `e_machine` of this program.
+fn own_machine() -> u16 {
+    if cfg!(target_arch = "aarch64") {
+        object::elf::EM_AARCH64.0
+    } else {
+        object::elf::EM_X86_64.0
+    }
+}
+
+/// As the shell finds programs.
+fn found_in_path(name: &str) -> Option<PathBuf> {
+    let executable = |path: &PathBuf| {
+        fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    };
+    if name.contains('/') {
+        return Some(PathBuf::from(name)).filter(executable);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(executable)
+}

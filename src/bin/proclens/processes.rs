@@ -1,0 +1,71 @@
+//! What `/proc` says of processes.
+
+use proclens::gather;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// All processes that can be seen.
+pub fn all() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// The processes of the cgroup in `directory` and of all below it.
+pub fn of_cgroup(directory: &Path) -> Vec<u32> {
+    let list = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    let mut found: Vec<u32> = list.lines().filter_map(|pid| pid.parse().ok()).collect();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(of_cgroup(&entry.path()));
+        }
+    }
+    found
+}
+
+/// When it started, ticks since boot.
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    gather::start_ticks(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The PID namespace it is in: a name to compare.
+pub fn pid_namespace(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
+}
+
+/// Device and inode of its root directory.
+pub fn root(pid: u32) -> Option<(u64, u64)> {
+    let root = fs::metadata(format!("/proc/{pid}/root/.")).ok()?;
+    Some((root.dev(), root.ino()))
+}
+
+/// True if it is PID 1 of a PID namespace.
+pub fn is_first(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .and_then(|pids| pids.split_whitespace().last())
+        == Some("1")
+}
+
+/// Its command line, in one line.
+pub fn command(pid: u32) -> String {
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&arguments)
+        .split('\0')
+        .collect::<Vec<_>>()
+        .join(" ")
+        .trim()
+        .replace(char::is_control, " ")
+}
+
+/// The program that it runs.
+pub fn executable(pid: u32) -> Option<OsString> {
+    fs::read_link(format!("/proc/{pid}/exe"))
+        .ok()
+        .map(PathBuf::into_os_string)
+}

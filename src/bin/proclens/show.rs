@@ -1,0 +1,211 @@
+//! `proclens show`: what a program of the subject gets, from the code that gives it.
+
+use crate::failure::{Failure, Result};
+use crate::machine::Machine;
+use crate::report::Report;
+use crate::style::{DIM, STRONG};
+use crate::units::{duration, hundredths, short, size};
+use crate::view::View;
+use proclens::answer;
+use proclens::files::VirtualFile;
+use proclens::log;
+use proclens::settings::Settings;
+use std::io::Write;
+use std::mem::MaybeUninit;
+
+/// Answers that are no files.
+const CALLS: [&str; 3] = ["sysinfo", "cpus", "load"];
+
+/// What can be shown by name.
+enum Item {
+    File(VirtualFile),
+    Sysinfo,
+    Cpus,
+    Load,
+}
+
+impl Item {
+    fn named(name: &str) -> Result<Item> {
+        match name {
+            "sysinfo" => return Ok(Item::Sysinfo),
+            "cpus" => return Ok(Item::Cpus),
+            "load" => return Ok(Item::Load),
+            _ => {}
+        }
+        VirtualFile::ALL
+            .iter()
+            .find(|file| short_name(**file) == name || file.path().to_bytes() == name.as_bytes())
+            .map(|file| Item::File(*file))
+            .ok_or_else(|| {
+                Failure::new(
+                    format_args!("{name}: no virtual file"),
+                    format_args!("there are {}", names().join(", ")),
+                )
+            })
+    }
+}
+
+/// Everything that `show` knows by name.
+pub fn names() -> Vec<String> {
+    let files = VirtualFile::ALL.iter().map(|file| short_name(*file));
+    files.chain(CALLS.map(str::to_owned)).collect()
+}
+
+/// `meminfo`, `cpu-online`.
+fn short_name(file: VirtualFile) -> String {
+    let name = file.memory_name().to_string_lossy();
+    name.trim_start_matches("proclens:").to_owned()
+}
+
+pub fn run(view: &View, name: Option<&str>, json: bool, out: &mut dyn Write) -> Result<()> {
+    let Some(name) = name else {
+        return overview(view, json, out);
+    };
+    let item = Item::named(name)?;
+    let sources = view.sources();
+    let settings = &sources.settings();
+    // All of it is made before any of it is printed.
+    let mut text = Vec::new();
+    let passed_through = match item {
+        Item::File(file) => {
+            let (file, passed_through) = view.text(file, settings)?;
+            text = file;
+            passed_through
+        }
+        Item::Sysinfo => sysinfo(view, settings, &mut text)?,
+        Item::Cpus => {
+            writeln!(text, "{}", Machine::of(view, settings)?.cpus)?;
+            None
+        }
+        Item::Load => {
+            let [one, five, fifteen] = Machine::of(view, settings)?.load.averages;
+            writeln!(text, "{one:.2} {five:.2} {fifteen:.2}")?;
+            None
+        }
+    };
+    out.write_all(&text)?;
+    out.flush()?;
+    if let Some((trouble, _)) = passed_through {
+        let why = String::from_utf8_lossy(trouble.text()).into_owned();
+        anstream::eprintln!("proclens: {name}: the host's own, as a program gets it: {why}");
+    }
+    Ok(())
+}
+
+/// The fields of `struct sysinfo`.
+fn sysinfo(view: &View, settings: &Settings, out: &mut dyn Write) -> Result<Option<log::Failure>> {
+    let mut info = MaybeUninit::<libc::sysinfo>::zeroed();
+    // SAFETY: the kernel fills one `struct sysinfo`; all zeros is one as well.
+    let mut info = unsafe {
+        libc::sysinfo(info.as_mut_ptr());
+        info.assume_init()
+    };
+    let mut passed_through = None;
+    if settings.on {
+        let told =
+            view.ask(|view, mut arena| answer::sysinfo(view, settings, &mut arena, &mut info));
+        passed_through = told.err();
+    }
+    let [one, five, fifteen] = info.loads.map(|load| hundredths((load * 100) >> 16));
+    writeln!(out, "uptime    {}", info.uptime)?;
+    writeln!(out, "loads     {one} {five} {fifteen}")?;
+    writeln!(out, "totalram  {}", info.totalram)?;
+    writeln!(out, "freeram   {}", info.freeram)?;
+    writeln!(out, "sharedram {}", info.sharedram)?;
+    writeln!(out, "bufferram {}", info.bufferram)?;
+    writeln!(out, "totalswap {}", info.totalswap)?;
+    writeln!(out, "freeswap  {}", info.freeswap)?;
+    writeln!(out, "procs     {}", info.procs)?;
+    writeln!(out, "mem_unit  {}", info.mem_unit)?;
+    Ok(passed_through)
+}
+
+fn overview(view: &View, json: bool, out: &mut dyn Write) -> Result<()> {
+    let report = Report::of(view)?;
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &report).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let mut line = |name: &str, value: String, why: &[String]| {
+        let why = why.first().map(String::as_str).unwrap_or_default();
+        writeln!(out, "{STRONG}{name:<9}{STRONG:#}{value}  {DIM}{why}{DIM:#}")
+    };
+    let m = report.memory.value;
+    let t = report.cpu_time.value;
+    let l = &report.load.value;
+    let swap_used = report
+        .swap
+        .value
+        .total
+        .saturating_sub(report.swap.value.free);
+    let [one, five, fifteen] = l.averages;
+    let place = report.cgroups.iter().find(|c| !c.host);
+    let place = place.map_or("no cgroup of its own".to_owned(), |c| c.directory.clone());
+    line("cgroup", place, &[])?;
+    line("CPUs", report.cpus.value.to_string(), &report.cpus.because)?;
+    line(
+        "memory",
+        format!(
+            "{}, {} used, {} available",
+            size(m.total),
+            size(m.used()),
+            size(m.available)
+        ),
+        &report.memory.because,
+    )?;
+    line(
+        "swap",
+        format!(
+            "{}, {} used",
+            size(report.swap.value.total),
+            size(swap_used)
+        ),
+        &report.swap.because,
+    )?;
+    line(
+        "CPU time",
+        format!(
+            "{} s busy, {} s steal, {} s idle",
+            short(t.busy()),
+            short(t.steal),
+            short(t.idle)
+        ),
+        &[],
+    )?;
+    line(
+        "load",
+        format!(
+            "{one:.2} {five:.2} {fifteen:.2}, {} of {} threads running",
+            l.running, l.total
+        ),
+        &report.load.because,
+    )?;
+    line(
+        "uptime",
+        duration(report.uptime.value as u64),
+        &report.uptime.because,
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_paths_lead_to_the_same_file() {
+        for name in names() {
+            assert!(Item::named(&name).is_ok(), "{name}");
+        }
+        assert!(matches!(
+            Item::named("/proc/meminfo"),
+            Ok(Item::File(VirtualFile::Meminfo))
+        ));
+        let unknown = Item::named("memory").err().unwrap().to_string();
+        assert!(
+            unknown.contains("meminfo") && unknown.contains("sysinfo"),
+            "{unknown}"
+        );
+    }
+}
