@@ -1,0 +1,233 @@
+//! Whole answers against recorded kernels: each directory of `tests/golden` is what the kernel
+//! said in a real container (`tests/golden/record`), and in `expected/` what a program must read
+//! there (`tests/golden/expect`).
+
+use std::ffi::{CStr, OsStr};
+use std::fs;
+use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use proclens::answer;
+use proclens::files::{NodeFile, VirtualFile};
+use proclens::gather::{Kernel, Place};
+use proclens::ledger::{Ledger, Sample};
+use proclens::log::Failure;
+use proclens::settings::Settings;
+use proclens::snapshot::{Load, Tasks};
+use proclens::sys::Errno;
+use proclens::sys::memory::Arena;
+
+/// What a program reads where the kernel's own text is the first argument.
+type Answer<'a> = dyn FnMut(&[u8], Arena<'_>) -> Option<Vec<u8>> + 'a;
+
+/// A kernel that says what is in a directory.
+struct Recorded {
+    directory: PathBuf,
+    boot_us: u64,
+    tasks: Tasks,
+    load: Load,
+}
+
+impl Recorded {
+    fn open(directory: &Path) -> Self {
+        let case = fs::read_to_string(directory.join("case")).expect("a case");
+        let numbers = |name: &str| -> Vec<u64> {
+            let line = case
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .expect(name);
+            line.split_whitespace()
+                .map(|n| n.parse().expect("a number"))
+                .collect()
+        };
+        let [running, blocked, total] = numbers("tasks")[..] else {
+            panic!("three kinds of tasks")
+        };
+        Recorded {
+            directory: directory.to_owned(),
+            boot_us: numbers("boot_us")[0],
+            tasks: Tasks {
+                running,
+                blocked,
+                total,
+            },
+            load: Load(numbers("load").try_into().expect("three averages")),
+        }
+    }
+
+    fn at(&self, path: &CStr) -> PathBuf {
+        let relative = path.to_bytes().iter().position(|&b| b != b'/').unwrap_or(0);
+        self.directory
+            .join(OsStr::from_bytes(&path.to_bytes()[relative..]))
+    }
+}
+
+impl Kernel for Recorded {
+    fn read<'m>(&self, path: &CStr, arena: &mut Arena<'m>) -> Result<&'m [u8], Errno> {
+        let text = fs::read(self.at(path)).map_err(|e| Errno(e.raw_os_error().unwrap_or(0)))?;
+        let piece = arena.piece(text.len())?;
+        piece.copy_from_slice(&text);
+        Ok(piece)
+    }
+
+    fn read_long<'m>(&self, path: &CStr, arena: &mut Arena<'m>) -> Result<&'m [u8], Errno> {
+        self.read(path, arena)
+    }
+
+    fn read_link<'m>(&self, path: &CStr, arena: &mut Arena<'m>) -> Result<&'m [u8], Errno> {
+        self.read(path, arena).map(<[u8]>::trim_ascii_end)
+    }
+
+    fn exists(&self, path: &CStr) -> bool {
+        self.at(path).exists()
+    }
+
+    fn boot_us(&self) -> Result<u64, Errno> {
+        Ok(self.boot_us)
+    }
+
+    fn tasks(&self, _: &Place, _: &mut Arena) -> Result<Tasks, Errno> {
+        Ok(self.tasks)
+    }
+
+    fn account<'m, R>(
+        &self,
+        _: &Place,
+        _: &Settings,
+        sample: &Sample,
+        arena: &mut Arena<'m>,
+        with: impl FnOnce(&Ledger, &mut Arena<'m>) -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
+        let mut ledger = Box::new(Ledger::new());
+        ledger.first(sample);
+        with(&ledger, arena)
+    }
+
+    fn page_size(&self) -> NonZero<u64> {
+        NonZero::new(4096).expect("not 0")
+    }
+
+    fn load(&self, _: &Place, _: &Sample, _: &Tasks, _: &Settings, _: &mut Arena) -> Load {
+        self.load
+    }
+}
+
+fn cases() -> Vec<PathBuf> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let entries = fs::read_dir(golden).expect("tests/golden");
+    let mut cases: Vec<_> = entries
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.join("expected").exists())
+        .collect();
+    cases.sort();
+    assert!(cases.len() > 10, "tests/golden is not whole");
+    cases
+}
+
+/// What a program reads in the files of the machine and of its first node, by path: the
+/// container's text, or the kernel's own.
+fn shown(kernel: &Recorded) -> Vec<(String, String)> {
+    let settings = Settings::DEFAULT;
+    let mut memory = vec![0; 8 << 20];
+    let mut texts = Vec::new();
+    let mut show = |path: String, answer: &mut Answer<'_>| {
+        let Ok(host) = fs::read(kernel.directory.join(&path)) else {
+            return;
+        };
+        let text = answer(&host, Arena::new(&mut memory)).unwrap_or(host);
+        texts.push((path, String::from_utf8(text).expect("text")));
+    };
+    for &file in VirtualFile::ALL {
+        let path = file
+            .path()
+            .to_str()
+            .unwrap()
+            .trim_start_matches('/')
+            .to_owned();
+        show(path, &mut |host, arena| {
+            answer::file(kernel, file, host, &settings, arena)
+                .ok()
+                .map(<[u8]>::to_vec)
+        });
+    }
+    for file in NodeFile::ALL {
+        let name = str::from_utf8(file.last()).unwrap();
+        show(
+            format!("sys/devices/system/node/node0/{name}"),
+            &mut |host, arena| {
+                answer::node_file(kernel, file, 0, host, &settings, arena)
+                    .ok()
+                    .map(<[u8]>::to_vec)
+            },
+        );
+    }
+    texts
+}
+
+#[test]
+fn every_file_is_what_it_must_be() {
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let kernel = Recorded::open(&case);
+        for (path, shown) in shown(&kernel) {
+            let Ok(expected) = fs::read_to_string(case.join("expected").join(&path)) else {
+                wrong.push(format!("{}: nothing is expected of {path}", case.display()));
+                continue;
+            };
+            if shown != expected {
+                let lines = shown.lines().zip(expected.lines()).find(|(a, b)| a != b);
+                let (a, b) = lines.unwrap_or(("another length", ""));
+                wrong.push(format!(
+                    "{}: {path}\n  shown:    {a:.120}\n  expected: {b:.120}",
+                    case.display()
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Calls say what the files say.
+#[test]
+fn calls_agree_with_the_files() {
+    for case in cases() {
+        let kernel = Recorded::open(&case);
+        let (mut memory, settings) = (vec![0; 8 << 20], Settings::DEFAULT);
+        let texts = shown(&kernel);
+        let text = |path: &str| -> &str { &texts.iter().find(|(p, _)| p == path).expect(path).1 };
+        let meminfo = text("proc/meminfo");
+        let kib = |name: &str| -> u64 {
+            let line = meminfo
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .expect(name);
+            line.trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        if let Ok(figures) = answer::memory(&kernel, &settings, &mut Arena::new(&mut memory)) {
+            let of_file = [
+                kib("MemTotal:"),
+                kib("MemFree:"),
+                kib("SwapTotal:"),
+                kib("SwapFree:"),
+                kib("Shmem:"),
+            ];
+            let of_call = [
+                figures.total,
+                figures.free,
+                figures.swap_total,
+                figures.swap_free,
+                figures.shared,
+            ];
+            assert_eq!(of_call, of_file, "{}", case.display());
+        }
+        if let Ok(count) = answer::cpu_count(&kernel, &settings, &mut Arena::new(&mut memory)) {
+            let cpuinfo = text("proc/cpuinfo");
+            let stanzas = cpuinfo
+                .lines()
+                .filter(|line| line.starts_with("processor"))
+                .count();
+            assert_eq!(stanzas, count as usize, "{}", case.display());
+        }
+    }
+}

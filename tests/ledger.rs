@@ -1,0 +1,537 @@
+//! The ledger of `/proc/stat` against its contract: nothing goes back, and over any time the
+//! fields grow by `n` × that time.
+
+use proclens::ledger::{Ledger, SIZE, Sample, TICK_US, TRACKED};
+use proclens::snapshot::{CpuList, CpuTime, Cpus, Quota};
+
+/// xorshift64*: the same walks in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
+    /// Any size of number, the extremes among them.
+    fn any(&mut self) -> u64 {
+        match self.below(8) {
+            0 => 0,
+            1 => u64::MAX,
+            2 => i64::MAX as u64,
+            _ => self.next() >> self.below(64),
+        }
+    }
+}
+
+/// A container that is read now and then.
+#[derive(Clone, Debug, Default)]
+struct Machine {
+    age_us: u64,
+    n: u32,
+    quota: Option<Quota>,
+    busy: [u64; 3],
+    throttled_us: u64,
+    nr_throttled: u64,
+    per_cpu: Option<String>,
+    list: String,
+}
+
+impl Machine {
+    fn new(n: u32) -> Self {
+        Machine {
+            n,
+            list: "0-1023".into(),
+            ..Machine::default()
+        }
+    }
+
+    fn sample(&self) -> Sample<'_> {
+        let [user_us, nice_us, system_us] = self.busy;
+        Sample {
+            age_us: self.age_us,
+            cpus: Cpus {
+                count: self.n,
+                list: CpuList(self.list.as_bytes()),
+                quota: self.quota,
+            },
+            time: CpuTime {
+                user_us,
+                nice_us,
+                system_us,
+                per_cpu: self.per_cpu.as_deref().map(str::as_bytes),
+                throttled_us: self.throttled_us,
+                nr_throttled: self.nr_throttled,
+            },
+        }
+    }
+}
+
+fn rows(ledger: &Ledger) -> Vec<[u64; 5]> {
+    ledger.rows().collect()
+}
+
+fn sum(rows: &[[u64; 5]]) -> [u64; 5] {
+    rows.iter().fold([0; 5], |mut total, row| {
+        total.iter_mut().zip(row).for_each(|(t, v)| *t += v);
+        total
+    })
+}
+
+fn ticks(us: u64) -> u64 {
+    us / TICK_US
+}
+
+#[test]
+fn the_first_answer_is_the_contracts_formula() {
+    // 1.5 CPUs on n = 2: 100 s of age, 60 s busy, 400 periods throttled for 30 s.
+    let machine = Machine {
+        age_us: 100_004_000,
+        quota: Some(Quota {
+            quota_us: 150_000,
+            period_us: 100_000,
+        }),
+        busy: [40_015_000, 5_000_000, 15_009_999],
+        throttled_us: 30_000_000,
+        nr_throttled: 400,
+        ..Machine::new(2)
+    };
+    let mut ledger = Ledger::new();
+    ledger.first(&machine.sample());
+    assert_eq!(
+        rows(&ledger),
+        [[2001, 250, 750, 5999, 1000], [2000, 250, 750, 6000, 1000]]
+    );
+    assert_eq!(ledger.total(), [4001, 500, 1500, 11999, 2000]);
+    assert_eq!(ledger.idle_ticks(), 11999);
+
+    let mut other = Ledger::new();
+    other.first(&machine.sample());
+    assert_eq!(ledger, other);
+}
+
+#[test]
+fn steal_is_no_more_than_what_n_cpus_lost() {
+    // A whole quota: all of n is its own, so throttled time is none of it.
+    let machine = Machine {
+        age_us: 10_000_000,
+        quota: Some(Quota {
+            quota_us: 200_000,
+            period_us: 100_000,
+        }),
+        busy: [20_000_000, 0, 0],
+        throttled_us: 90_000_000,
+        nr_throttled: 100,
+        ..Machine::new(2)
+    };
+    let mut ledger = Ledger::new();
+    ledger.first(&machine.sample());
+    assert_eq!(ledger.total(), [2000, 0, 0, 0, 0]);
+
+    // 1.5 CPUs, always throttled, on a host of many CPUs: a quarter.
+    let mut machine = Machine {
+        quota: Some(Quota {
+            quota_us: 150_000,
+            period_us: 100_000,
+        }),
+        ..machine
+    };
+    machine.busy = [0; 3];
+    machine.age_us = 0;
+    (machine.throttled_us, machine.nr_throttled) = (0, 0);
+    let mut ledger = Ledger::new();
+    ledger.first(&machine.sample());
+    for period in 1..=100 {
+        machine.age_us += 100_000;
+        machine.busy[0] += 150_000;
+        // The kernel counts the two at different moments.
+        machine.throttled_us += if period % 2 == 0 { 5_000_000 } else { 0 };
+        machine.nr_throttled += if period % 2 == 1 { 2 } else { 0 };
+        ledger.advance(&machine.sample());
+    }
+    // The first 100 ms had been called idle before the throttled time was known.
+    assert_eq!(ledger.total(), [1500, 0, 0, 5, 495]);
+}
+
+#[test]
+fn a_limit_of_nothing_known_is_one_cpu() {
+    let machine = Machine {
+        age_us: 1_000_000,
+        ..Machine::new(0)
+    };
+    let mut ledger = Ledger::new();
+    assert_eq!(ledger.rows().count(), 0);
+    ledger.advance(&machine.sample());
+    assert_eq!(rows(&ledger), [[0, 0, 0, 100, 0]]);
+}
+
+#[test]
+fn a_burst_is_owed_and_idle_pays_it_back() {
+    let mut machine = Machine::new(1);
+    machine.quota = Some(Quota {
+        quota_us: 100_000,
+        period_us: 100_000,
+    });
+    let mut ledger = Ledger::new();
+    ledger.first(&machine.sample());
+    // The whole quota of a period in its first 20 ms, on five CPUs.
+    machine.age_us += 20_000;
+    machine.busy = [60_000, 0, 40_000];
+    ledger.advance(&machine.sample());
+    assert_eq!(ledger.total().iter().sum::<u64>(), 2);
+    assert_eq!(ledger.idle_ticks(), 0);
+    machine.age_us += 80_000;
+    ledger.advance(&machine.sample());
+    assert_eq!(ledger.total(), [6, 0, 4, 0, 0]);
+    machine.age_us += 100_000;
+    ledger.advance(&machine.sample());
+    assert_eq!(ledger.total(), [6, 0, 4, 10, 0]);
+}
+
+#[test]
+fn use_beyond_n_is_forgotten_after_two_periods() {
+    // Two CPUs busy where one is shown (PROCLENS_CPUS=1): full, and not for ever after.
+    let mut machine = Machine::new(1);
+    let mut ledger = Ledger::new();
+    ledger.first(&machine.sample());
+    for _ in 0..60 {
+        machine.age_us += 1_000_000;
+        machine.busy[0] += 1_000_000;
+        machine.busy[2] += 1_000_000;
+        ledger.advance(&machine.sample());
+    }
+    let [user, _, system, idle, _] = ledger.total();
+    assert_eq!((user + system, idle), (6000, 0));
+    assert!(user.abs_diff(system) < 200, "{user} {system}");
+    machine.age_us += 1_000_000;
+    ledger.advance(&machine.sample());
+    assert_eq!(ledger.idle_ticks(), 80);
+}
+
+#[test]
+fn small_loads_are_not_lost_in_rounding() {
+    // A hundredth of a CPU on 64, read often: what is shown stays a tick from the truth.
+    let mut machine = Machine::new(64);
+    let mut ledger = Ledger::new();
+    ledger.first(&machine.sample());
+    for _ in 0..2_000 {
+        machine.age_us += 100_000;
+        machine.busy[0] += 700;
+        machine.busy[2] += 300;
+        ledger.advance(&machine.sample());
+        let [user, _, system, _, _] = ledger.total();
+        assert!(user.abs_diff(ticks(machine.busy[0])) <= 1);
+        assert!(system.abs_diff(ticks(machine.busy[2])) <= 1);
+    }
+    let (least, most) = ledger
+        .rows()
+        .fold((u64::MAX, 0), |(a, b), [u, _, s, _, _]| {
+            (a.min(u + s), b.max(u + s))
+        });
+    assert!(most - least <= 2, "{least} {most}");
+}
+
+#[test]
+fn per_cpu_counters_are_shown_where_every_cpu_is_the_containers() {
+    let text = |a: u64, b: u64| {
+        Some(format!(
+            "cpu user system\n0 9 9\n2 {} 10000000\n3 0 0\n5 {} 50000000\n",
+            a * 1000,
+            b * 1000
+        ))
+    };
+    let mut machine = Machine {
+        list: "2,5".into(),
+        age_us: 10_000_000,
+        ..Machine::new(2)
+    };
+    machine.busy = [4_000_000, 0, 60_000];
+    machine.per_cpu = text(1_000_000, 3_000_000);
+    let mut ledger = Ledger::new();
+    ledger.advance(&machine.sample());
+    assert_eq!(rows(&ledger), [[100, 0, 1, 899, 0], [300, 0, 5, 695, 0]]);
+    machine.age_us += 1_000_000;
+    machine.busy[0] += 1_500_000;
+    machine.per_cpu = text(1_500_000, 4_000_000);
+    ledger.advance(&machine.sample());
+    assert_eq!(rows(&ledger), [[150, 0, 1, 949, 0], [400, 0, 5, 695, 0]]);
+
+    // One CPU of two: evenly, from then on.
+    machine.n = 1;
+    machine.age_us += 1_000_000;
+    machine.busy[0] += 500_000;
+    ledger.advance(&machine.sample());
+    assert_eq!(rows(&ledger), [[600, 0, 6, 1694, 0]]);
+
+    // A CPU of the list without a line: evenly.
+    let mut ledger = Ledger::new();
+    let machine = Machine {
+        list: "2,7".into(),
+        n: 2,
+        ..machine
+    };
+    ledger.advance(&machine.sample());
+    assert_eq!(rows(&ledger)[0][0], rows(&ledger)[1][0]);
+}
+
+#[test]
+fn cpus_that_vanish_leave_their_time_and_new_ones_start_at_nothing() {
+    let mut machine = Machine::new(3);
+    machine.age_us = 10_000_000;
+    machine.busy = [3_000_000, 0, 0];
+    let mut ledger = Ledger::new();
+    ledger.advance(&machine.sample());
+    machine.n = 2;
+    ledger.advance(&machine.sample());
+    assert_eq!(rows(&ledger), [[150, 0, 0, 1350, 0], [150, 0, 0, 1350, 0]]);
+    machine.n = 4;
+    machine.age_us += 10_000;
+    ledger.advance(&machine.sample());
+    assert_eq!(rows(&ledger)[3], [0, 0, 0, 1, 0]);
+    for n in [200, 65, 1, 100, 64] {
+        let before = ledger.total();
+        machine.n = n;
+        ledger.advance(&machine.sample());
+        assert_eq!(
+            (ledger.total(), ledger.rows().count()),
+            (before, n as usize)
+        );
+        assert_eq!(sum(&rows(&ledger)), before);
+    }
+}
+
+/// The invariants, over a walk in which everything may change at any reading.
+#[test]
+fn nothing_goes_back_and_everything_adds_up() {
+    for seed in 1..=45u64 {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let wide = seed % 3 == 0;
+        let most = if wide { 300 } else { TRACKED as u64 };
+        let mut machine = Machine::new(1 + random.below(most) as u32);
+        machine.age_us = random.below(1 << 40);
+        machine.busy = [
+            random.below(machine.age_us + 1),
+            random.below(1 << 30),
+            random.below(1 << 36),
+        ];
+        let mut ledger = Ledger::new();
+        ledger.advance(&machine.sample());
+        // The second that is being watched: its start, and Σ n × Δt since.
+        let mut expected = 0u64;
+        let start: u64 = ledger.total().iter().sum();
+        let mut before = rows(&ledger);
+        for _ in 0..200 {
+            let step = random.below(3_000_000);
+            let age = ticks(machine.age_us);
+            machine.age_us += step;
+            if random.below(10) == 0 {
+                machine.n = 1 + random.below(most) as u32;
+            }
+            if random.below(10) == 0 {
+                let period_us = 1_000 + random.below(1_000_000);
+                let quota_us = 1_000 + random.below(period_us * u64::from(machine.n));
+                machine.quota = (random.below(3) > 0).then_some(Quota {
+                    quota_us,
+                    period_us,
+                });
+            }
+            for busy in &mut machine.busy {
+                let room = step * u64::from(machine.n);
+                *busy += random.below(room / 2 + 1) * random.below(2);
+            }
+            if random.below(20) == 0 {
+                machine.busy = [0; 3]; // moved to another cgroup
+            }
+            machine.throttled_us += random.below(step + 1);
+            machine.nr_throttled += random.below(20);
+
+            // Through the shared state, now and then.
+            if random.below(4) == 0 {
+                let mut bytes = [0u8; SIZE];
+                assert!(ledger.write(&mut bytes));
+                let mut copy = Ledger::new();
+                assert!(copy.read(&bytes));
+                assert_eq!(copy, ledger);
+                ledger = copy;
+            }
+            ledger.advance(&machine.sample());
+
+            let now = rows(&ledger);
+            let (total, past) = (sum(&now), sum(&before));
+            assert_eq!(now.len() as u64, u64::from(machine.n));
+            assert_eq!(total, ledger.total());
+            assert!(
+                total.iter().zip(&past).all(|(a, b)| a >= b),
+                "seed {seed}: {past:?} {total:?}"
+            );
+            let kept = now.len().min(before.len());
+            if now.len() <= TRACKED || now.len() == before.len() {
+                let back = now
+                    .iter()
+                    .zip(&before)
+                    .flat_map(|(a, b)| a.iter().zip(b))
+                    .any(|(a, b)| a < b);
+                assert!(!back, "seed {seed}");
+            }
+            let passed = ticks(machine.age_us) - age;
+            if now.len() >= before.len() && now.len() <= TRACKED {
+                for (a, b) in now.iter().zip(&before).take(kept) {
+                    assert_eq!(a.iter().sum::<u64>() - b.iter().sum::<u64>(), passed);
+                }
+            }
+            expected += passed * u64::from(machine.n);
+            assert_eq!(total.iter().sum::<u64>() - start, expected);
+            before = now;
+        }
+    }
+}
+
+/// With use that `n` CPUs can hold, the fields follow the kernel's totals to a tick per CPU.
+#[test]
+fn what_fits_is_shown() {
+    for seed in 1..=40u64 {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut machine = Machine::new(1 + random.below(16) as u32);
+        let mut ledger = Ledger::new();
+        ledger.advance(&machine.sample());
+        for _ in 0..300 {
+            let step = 20_000 + random.below(2_000_000);
+            machine.age_us += step;
+            for busy in &mut machine.busy {
+                *busy += random.below(step * u64::from(machine.n) / 4);
+            }
+            ledger.advance(&machine.sample());
+        }
+        machine.age_us += 100_000;
+        ledger.advance(&machine.sample());
+        let [user, nice, system, ..] = ledger.total();
+        for (shown, us) in [user, nice, system].into_iter().zip(machine.busy) {
+            assert!(
+                shown.abs_diff(ticks(us)) <= u64::from(machine.n),
+                "seed {seed}: {shown} {us}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_overtaken_reader_repeats_what_was_said() {
+    let mut machine = Machine {
+        age_us: 100_000_000,
+        ..Machine::new(2)
+    };
+    let mut ledger = Ledger::new();
+    ledger.advance(&machine.sample());
+    let said = ledger.clone();
+    machine.age_us -= 500_000;
+    ledger.advance(&machine.sample());
+    assert_eq!(ledger, said);
+    // Another container altogether.
+    machine.age_us = 1_000_000;
+    ledger.advance(&machine.sample());
+    assert_eq!(ledger.total(), [0, 0, 0, 200, 0]);
+}
+
+#[test]
+fn extremes_do_no_harm() {
+    let mut random = Random(7);
+    let texts = [
+        "",
+        "cpu user system\n",
+        "0 1",
+        "0 18446744073709551615 18446744073709551616\n",
+        "\n\n0 x y",
+    ];
+    let lists = [
+        "",
+        "0",
+        "0-",
+        "-",
+        "0-18446744073709551615",
+        "18446744073709551615,0",
+        "3-1",
+        "0,0,0",
+    ];
+    let mut ledger = Ledger::new();
+    for _ in 0..3_000 {
+        let text = texts[random.below(5) as usize];
+        let machine = Machine {
+            age_us: random.any(),
+            n: random.any() as u32 >> random.below(32),
+            quota: (random.below(2) == 0).then(|| Quota {
+                quota_us: random.any(),
+                period_us: random.any(),
+            }),
+            busy: [random.any(), random.any(), random.any()],
+            throttled_us: random.any(),
+            nr_throttled: random.any(),
+            per_cpu: (random.below(2) == 0).then(|| text.to_string()),
+            list: lists[random.below(8) as usize].to_string(),
+        };
+        if random.below(4) == 0 {
+            ledger.first(&machine.sample());
+        } else {
+            ledger.advance(&machine.sample());
+        }
+        assert_eq!(
+            ledger.rows().take(1000).count() as u64,
+            ledger.cpus().min(1000)
+        );
+        ledger.idle_ticks();
+    }
+}
+
+#[test]
+fn bytes_from_strangers_are_an_empty_ledger() {
+    let mut random = Random(3);
+    let machine = Machine {
+        age_us: 5_000_000,
+        busy: [1_000_000; 3],
+        ..Machine::new(3)
+    };
+    let mut ledger = Ledger::new();
+    ledger.first(&machine.sample());
+    let mut good = [0u8; SIZE];
+    assert!(ledger.write(&mut good));
+    assert!(!ledger.write(&mut [0u8; SIZE - 1]));
+
+    let mut read = Ledger::new();
+    let refused = |bytes: &[u8]| {
+        let mut read = ledger.clone();
+        assert!(!read.read(bytes));
+        assert_eq!(read, ledger);
+    };
+    refused(&[]);
+    refused(&[0; SIZE]);
+    refused(&[0xff; SIZE]);
+    refused(&good[..SIZE - 1]);
+    refused(&[&good[..], &[0]].concat());
+    for _ in 0..500 {
+        let mut bytes = good;
+        let at = random.below(SIZE as u64) as usize;
+        bytes[at] ^= 1 << random.below(8);
+        refused(&bytes);
+        let mut torn = good;
+        let mut newer = ledger.clone();
+        newer.advance(
+            &Machine {
+                age_us: 9_000_000,
+                ..machine.clone()
+            }
+            .sample(),
+        );
+        newer.write(&mut torn);
+        torn[..at].copy_from_slice(&good[..at]);
+        if torn != good {
+            let whole = read.read(&torn);
+            assert!(!whole || read == newer);
+        }
+    }
+    assert!(read.read(&good));
+}

@@ -1,0 +1,789 @@
+//! Containers for the tests that need the built library: real cgroups (crate `cgroups-rs`, v1 and
+//! v2) and namespaces (util-linux), with unmodified programs in them, with and without the
+//! library. Nothing of a container is left when it is dropped, in a panic too.
+#![allow(dead_code)] // not every test needs all of it
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use cgroups_rs::cpu::CpuController;
+use cgroups_rs::cpuset::CpuSetController;
+use cgroups_rs::memory::MemController;
+use cgroups_rs::{Cgroup, hierarchies};
+
+pub const MIB: u64 = 1 << 20;
+pub const GIB: u64 = 1 << 30;
+
+/// No program of a test takes longer, in a VM on a busy machine either.
+const PATIENCE: Duration = Duration::from_secs(400);
+
+/// The library under test. Without one no test here may pass.
+pub fn library() -> PathBuf {
+    let path = std::env::var_os("PROCLENS_LIBRARY")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| {
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/libproclens.so")
+        });
+    match path.canonicalize() {
+        Ok(path) if path.is_file() => path,
+        _ => panic!(
+            "no library at {}: run scripts/build first (or set PROCLENS_LIBRARY)",
+            path.display()
+        ),
+    }
+}
+
+/// Says why a test cannot be tried here; scripts/test counts these lines.
+pub fn skipped(why: &str) {
+    println!("skipped: {why}");
+}
+
+/// True where containers can be made. Looks for the library first: without it nothing passes.
+pub fn containers() -> bool {
+    library();
+    // SAFETY: touches no memory.
+    if unsafe { libc::geteuid() } != 0 {
+        skipped("making a container needs root");
+        return false;
+    }
+    let memory = hierarchies::auto()
+        .subsystems()
+        .iter()
+        .any(|s| s.controller_name() == "memory");
+    if !memory {
+        skipped("no memory controller here");
+    }
+    memory
+}
+
+/// Returns from the test where containers cannot be made.
+#[macro_export]
+macro_rules! needs_containers {
+    () => {
+        if !support::containers() {
+            return;
+        }
+    };
+}
+
+/// Where `name` is in the usual directories, if it is there.
+pub fn program(name: &str) -> Option<PathBuf> {
+    SEARCH
+        .split(':')
+        .map(|dir| Path::new(dir).join(name))
+        .find(|path| path.exists())
+}
+
+const SEARCH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Limits of one cgroup.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    pub memory: Option<u64>,
+    /// Swap alone, as v2 counts it.
+    pub swap: Option<u64>,
+    /// Quota and period in microseconds.
+    pub quota: Option<(i64, u64)>,
+    pub cpuset: Option<String>,
+}
+
+impl Limits {
+    fn apply(&self, group: &Cgroup) {
+        if let Some(memory) = self.memory {
+            set_memory(group, memory);
+        }
+        if let Some(swap) = self.swap {
+            let controller: &MemController = group.controller_of().expect("memory");
+            let limit = if group.v2() {
+                swap
+            } else {
+                self.memory.unwrap_or(0) + swap
+            };
+            // Without swap accounting there is nothing to limit.
+            let _ = controller.set_memswap_limit(limit as i64);
+        }
+        if let Some((quota, period)) = self.quota {
+            set_quota(group, quota, period);
+        }
+        if let Some(list) = &self.cpuset {
+            let controller: &CpuSetController = group.controller_of().expect("cpuset");
+            controller.set_cpus(list).expect("cpuset.cpus");
+        }
+    }
+}
+
+fn set_memory(group: &Cgroup, bytes: u64) {
+    let controller: &MemController = group.controller_of().expect("memory");
+    controller.set_limit(bytes as i64).expect("memory limit");
+}
+
+fn set_quota(group: &Cgroup, quota: i64, period: u64) {
+    let controller: &CpuController = group.controller_of().expect("cpu");
+    controller
+        .set_cfs_quota_and_period(Some(quota), Some(period))
+        .expect("CPU quota");
+}
+
+/// A container to be made.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    limits: Limits,
+    parent: Option<Limits>,
+    split_cpu: bool,
+    init_scope: bool,
+    cgroup_namespace: bool,
+    setup: String,
+}
+
+impl Plan {
+    /// Without any limit.
+    pub fn new() -> Plan {
+        Plan::default()
+    }
+
+    /// 512 MiB and 1.5 CPUs: what the demo has.
+    pub fn usual() -> Plan {
+        Plan::new().memory(512 * MIB).quota(150_000, 100_000)
+    }
+
+    pub fn memory(mut self, bytes: u64) -> Plan {
+        self.limits.memory = Some(bytes);
+        self
+    }
+
+    pub fn swap(mut self, bytes: u64) -> Plan {
+        self.limits.swap = Some(bytes);
+        self
+    }
+
+    pub fn quota(mut self, quota: i64, period: u64) -> Plan {
+        self.limits.quota = Some((quota, period));
+        self
+    }
+
+    pub fn cpuset(mut self, list: &str) -> Plan {
+        self.limits.cpuset = Some(list.into());
+        self
+    }
+
+    /// A cgroup around the container's, with limits of its own.
+    pub fn parent(mut self, limits: Limits) -> Plan {
+        self.parent = Some(limits);
+        self
+    }
+
+    /// v1: the cpu controller's cgroup is in another place than all others'.
+    pub fn split_cpu(mut self) -> Plan {
+        self.split_cpu = true;
+        self
+    }
+
+    /// PID 1 is moved to `init.scope` below the container's cgroup, as systemd moves itself.
+    pub fn init_scope(mut self) -> Plan {
+        self.init_scope = true;
+        self
+    }
+
+    /// A cgroup namespace, and nothing to be seen above: as Docker makes it.
+    pub fn cgroup_namespace(mut self) -> Plan {
+        self.cgroup_namespace = true;
+        self
+    }
+
+    /// Shell commands for the container's mount namespace, before anything runs. `$MEMORY`,
+    /// `$CPU`, `$CPUSET`, `$CPUACCT` are the cgroup's directories.
+    pub fn setup(mut self, commands: &str) -> Plan {
+        self.setup = commands.into();
+        self
+    }
+
+    /// The number of CPUs that its quota makes on this machine.
+    pub fn cpus(&self) -> u64 {
+        let here = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+        let quota = |limits: &Limits| limits.quota.map(|(q, p)| (q as u64).div_ceil(p).max(1));
+        let parent = self.parent.as_ref().and_then(quota);
+        here.min(quota(&self.limits).unwrap_or(here))
+            .min(parent.unwrap_or(here))
+    }
+
+    /// Makes it.
+    pub fn start(self) -> Container {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        sweep();
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("proclens-test-{}-{number}", std::process::id());
+        let mut container = Container {
+            groups: Vec::new(),
+            directories: HashMap::new(),
+            v2: hierarchies::auto().v2(),
+            init: None,
+            pid1: 0,
+            cpus: self.cpus(),
+            cgroup_namespace: self.cgroup_namespace,
+            name,
+        };
+        container.make_groups(&self);
+        container.make_namespaces(&self);
+        container
+    }
+}
+
+/// Removes what a run that was killed left behind, once.
+fn sweep() {
+    static DONE: Mutex<bool> = Mutex::new(false);
+    let mut done = DONE.lock().unwrap_or_else(|e| e.into_inner());
+    if std::mem::replace(&mut *done, true) {
+        return;
+    }
+    for subsystem in hierarchies::auto().subsystems() {
+        for entry in fs::read_dir(subsystem.to_controller().path())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name().into_string().unwrap_or_default();
+            let owner = name
+                .strip_prefix("proclens-test-")
+                .and_then(|rest| rest.split('-').next());
+            if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                remove_tree(&entry.path());
+            }
+        }
+    }
+}
+
+fn remove_tree(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove_tree(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(group);
+}
+
+/// A container that runs.
+pub struct Container {
+    name: String,
+    /// The innermost first.
+    groups: Vec<Cgroup>,
+    /// Controller (by v1's name) to directory.
+    directories: HashMap<String, PathBuf>,
+    v2: bool,
+    /// `unshare`, whose child is the container's PID 1.
+    init: Option<Child>,
+    /// That child's number outside.
+    pid1: i32,
+    /// What [`Plan::cpus`] said.
+    pub cpus: u64,
+    cgroup_namespace: bool,
+}
+
+impl Container {
+    fn make_groups(&mut self, plan: &Plan) {
+        let mut path = self.name.clone();
+        let mut parent = None;
+        if let Some(limits) = &plan.parent {
+            let group = Cgroup::new(hierarchies::auto(), &path).expect("the outer cgroup");
+            limits.apply(&group);
+            path.push_str("/inner");
+            parent = Some(group);
+        }
+        if plan.split_cpu && !self.v2 {
+            let others = hierarchies::auto()
+                .subsystems()
+                .iter()
+                .map(|s| s.controller_name())
+                .filter(|name| name != "cpu")
+                .collect();
+            let cpu = format!("{path}-cpu");
+            for (path, controllers) in [(path, others), (cpu, vec!["cpu".to_string()])] {
+                let group = Cgroup::new_with_specified_controllers(
+                    hierarchies::auto(),
+                    path,
+                    Some(controllers),
+                )
+                .expect("a cgroup of some controllers");
+                self.groups.push(group);
+            }
+            let cpu = Limits {
+                quota: plan.limits.quota,
+                ..Limits::default()
+            };
+            cpu.apply(&self.groups[1]);
+            let rest = Limits {
+                quota: None,
+                ..plan.limits.clone()
+            };
+            rest.apply(&self.groups[0]);
+        } else {
+            let group = Cgroup::new(hierarchies::auto(), path).expect("a cgroup");
+            plan.limits.apply(&group);
+            self.groups.push(group);
+        }
+        for group in &self.groups {
+            for subsystem in group.subsystems() {
+                let directory = subsystem.to_controller().path().to_path_buf();
+                self.directories
+                    .insert(subsystem.controller_name(), directory);
+            }
+        }
+        if self.v2 {
+            let any = self.directories.get("memory").expect("memory").clone();
+            self.directories.insert("cpuacct".into(), any);
+        }
+        self.groups.extend(parent);
+    }
+
+    fn make_namespaces(&mut self, plan: &Plan) {
+        let mut script = String::from(
+            "set -e; read pid rest </proc/self/stat; mount -t proc proc /proc
+             export MEMORY=$1 CPU=$2 CPUSET=$3 CPUACCT=$4\n",
+        );
+        if plan.cgroup_namespace {
+            script.push_str(if self.v2 {
+                "umount /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup\n"
+            } else {
+                // As runc does: only the own directory is there, at the controller's place.
+                "for d in $MEMORY $CPU $CPUSET $CPUACCT; do mount --bind $d ${d%/proclens-test-*}; done\n"
+            });
+        }
+        script.push_str(&plan.setup);
+        script.push_str("\necho $pid; exec sleep infinity");
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--fork", "--pid", "--mount", "--propagation", "private"]);
+        unshare.arg("--kill-child");
+        if plan.cgroup_namespace {
+            unshare.arg("--cgroup");
+        }
+        unshare.args(["sh", "-c", &script, "sh"]);
+        for controller in ["memory", "cpu", "cpuset", "cpuacct"] {
+            unshare.arg(self.directory(controller));
+        }
+        unshare.env("PATH", SEARCH);
+        unshare.stdin(Stdio::null()).stdout(Stdio::piped());
+        self.join(&mut unshare);
+        let mut child = unshare.spawn().expect("unshare of util-linux");
+        let stdout = child.stdout.take().expect("a pipe");
+        self.init = Some(child);
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        self.pid1 = line
+            .trim()
+            .parse()
+            .expect("the container's PID 1 did not start");
+        if plan.init_scope {
+            for directory in self.all_directories() {
+                let scope = directory.join("init.scope");
+                fs::create_dir_all(&scope).expect("init.scope");
+                for file in ["cpuset.cpus", "cpuset.mems"] {
+                    if let Ok(list) = fs::read_to_string(directory.join(file)) {
+                        let _ = fs::write(scope.join(file), list.trim());
+                    }
+                }
+                fs::write(scope.join("cgroup.procs"), self.pid1.to_string())
+                    .expect("PID 1 to init.scope");
+            }
+        }
+    }
+
+    fn all_directories(&self) -> Vec<PathBuf> {
+        let mut all: Vec<_> = self.directories.values().cloned().collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// What `command` starts is in the container's cgroups from its first instruction.
+    fn join(&self, command: &mut Command) {
+        let lists: Vec<File> = self
+            .all_directories()
+            .iter()
+            .map(|dir| {
+                File::options()
+                    .write(true)
+                    .open(dir.join("cgroup.procs"))
+                    .unwrap_or_else(|e| panic!("{}: {e}", dir.display()))
+            })
+            .collect();
+        // SAFETY: between fork and exec only writes to descriptors that are open already.
+        unsafe {
+            command.pre_exec(move || lists.iter().try_for_each(|mut list| list.write_all(b"0")))
+        };
+    }
+
+    /// True where the controllers are on the v2 tree.
+    pub fn v2(&self) -> bool {
+        self.v2
+    }
+
+    /// Where the container's cgroup is, for a controller.
+    pub fn directory(&self, controller: &str) -> &Path {
+        self.directories
+            .get(controller)
+            .map(PathBuf::as_path)
+            .unwrap_or_else(|| panic!("no controller {controller} here"))
+    }
+
+    /// A file of the container's cgroup, read from outside.
+    pub fn file(&self, controller: &str, file: &str) -> String {
+        let path = self.directory(controller).join(file);
+        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    }
+
+    /// Bytes that are charged to it now.
+    pub fn usage(&self) -> u64 {
+        let file = if self.v2 {
+            "memory.current"
+        } else {
+            "memory.usage_in_bytes"
+        };
+        self.file("memory", file).trim().parse().expect("a number")
+    }
+
+    /// A counter of `memory.stat`.
+    pub fn memory_stat(&self, v1: &str, v2: &str) -> u64 {
+        let name = if self.v2 { v2 } else { v1 };
+        let text = self.file("memory", "memory.stat");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("memory.stat has no {name}"))
+            .parse()
+            .expect("a number")
+    }
+
+    /// Microseconds of CPU time that it used.
+    pub fn cpu_us(&self) -> u64 {
+        if self.v2 {
+            let text = self.file("cpuacct", "cpu.stat");
+            let usage = text.lines().find_map(|l| l.strip_prefix("usage_usec "));
+            usage.expect("usage_usec").parse().expect("a number")
+        } else {
+            // Counted by ticks; cpuacct.usage is not, and differs.
+            let of = |file| self.file("cpuacct", file).trim().parse::<u64>();
+            let user = of("cpuacct.usage_user").expect("a number");
+            (user + of("cpuacct.usage_sys").expect("a number")) / 1000
+        }
+    }
+
+    /// True if a program of this name runs in it.
+    pub fn runs(&self, name: &str) -> bool {
+        let processes = self.file("memory", "cgroup.procs");
+        processes.lines().any(|pid| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+        })
+    }
+
+    pub fn set_memory(&self, bytes: u64) {
+        set_memory(&self.groups[0], bytes);
+    }
+
+    pub fn set_quota(&self, quota: i64, period: u64) {
+        let cpu = self
+            .groups
+            .iter()
+            .find(|group| group.controller_of::<CpuController>().is_some());
+        set_quota(cpu.expect("cpu"), quota, period);
+    }
+
+    /// A program to be run in it; nothing is preloaded yet.
+    pub fn program<S: AsRef<str>>(&self, words: &[S]) -> Program<'_> {
+        Program {
+            container: self,
+            words: words.iter().map(|w| w.as_ref().to_string()).collect(),
+            environment: Vec::new(),
+            preload: None,
+        }
+    }
+
+    /// What a program says that has to succeed, with the library.
+    pub fn with(&self, words: &str) -> String {
+        let words: Vec<_> = words.split_whitespace().collect();
+        self.program(&words).preloaded().output().text()
+    }
+
+    /// The same without it.
+    pub fn without(&self, words: &str) -> String {
+        let words: Vec<_> = words.split_whitespace().collect();
+        self.program(&words).output().text()
+    }
+
+    /// A shell script with the library, from the shell on.
+    pub fn with_shell(&self, script: &str) -> String {
+        self.program(&["sh", "-c", script])
+            .preloaded()
+            .output()
+            .text()
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if let Some(mut init) = self.init.take() {
+            if self.pid1 > 0 {
+                // SAFETY: a process of ours; with it all of its namespace ends.
+                unsafe { libc::kill(self.pid1, libc::SIGKILL) };
+            }
+            let _ = init.kill();
+            let _ = init.wait();
+        }
+        let end = Instant::now() + Duration::from_secs(10);
+        let mut left = self.all_directories();
+        while !left.is_empty() && Instant::now() < end {
+            left.retain(|directory| {
+                remove_tree(directory);
+                directory.exists()
+            });
+            if !left.is_empty() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        for directory in left {
+            eprintln!("left behind: {}", directory.display());
+        }
+        for group in &self.groups {
+            let _ = group.delete();
+        }
+    }
+}
+
+/// A program to be run in a container.
+pub struct Program<'c> {
+    container: &'c Container,
+    words: Vec<String>,
+    environment: Vec<(String, String)>,
+    preload: Option<String>,
+}
+
+impl<'c> Program<'c> {
+    /// With the library.
+    pub fn preloaded(self) -> Self {
+        let library = library();
+        self.preload(library.to_str().expect("a plain path"))
+    }
+
+    /// With `LD_PRELOAD` of this.
+    pub fn preload(mut self, libraries: &str) -> Self {
+        self.preload = Some(libraries.into());
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-m", "-p", "-t", &self.container.pid1.to_string()]);
+        if self.container.cgroup_namespace {
+            command.arg("-C");
+        }
+        // Through env, so that neither nsenter nor anything before the program is preloaded.
+        command.args(["--", "env"]);
+        if let Some(preload) = &self.preload {
+            command.arg(format!("LD_PRELOAD={preload}"));
+        }
+        for (name, value) in &self.environment {
+            command.arg(format!("{name}={value}"));
+        }
+        command.args(&self.words);
+        command.env_clear().env("PATH", SEARCH).env("LC_ALL", "C");
+        command.env("TERM", "dumb").env("HOME", "/root");
+        self.container.join(&mut command);
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn output(self) -> Output {
+        let mut command = self.command();
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("nsenter of util-linux");
+        let pid1 = self.container.pid1;
+        let (ended, end) = mpsc::channel::<()>();
+        let watch = std::thread::spawn(move || {
+            if end.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                // SAFETY: ends the container, and with it whatever holds the pipes.
+                unsafe { libc::kill(pid1, libc::SIGKILL) };
+                return true;
+            }
+            false
+        });
+        let output = child.wait_with_output().expect("its output");
+        let _ = ended.send(());
+        let late = watch.join().expect("the watch");
+        assert!(!late, "{:?} did not end", self.words);
+        Output {
+            words: self.words,
+            status: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Starts it, for a dialogue over its standard input and output.
+    pub fn start(self) -> Dialogue {
+        let mut command = self.command();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stderr(Stdio::piped());
+        let mut child = command.spawn().expect("nsenter of util-linux");
+        let pid1 = self.container.pid1;
+        let (ended, end) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            if end.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                // SAFETY: as in `output`.
+                unsafe { libc::kill(pid1, libc::SIGKILL) };
+            }
+        });
+        Dialogue {
+            stdin: child.stdin.take(),
+            stdout: BufReader::new(child.stdout.take().expect("a pipe")),
+            child,
+            words: self.words,
+            _ended: ended,
+        }
+    }
+}
+
+/// A program that is talked to.
+pub struct Dialogue {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+    words: Vec<String>,
+    /// Dropped with the dialogue: nobody watches any more.
+    _ended: mpsc::Sender<()>,
+}
+
+impl Dialogue {
+    /// Its next line, or nothing when it has ended.
+    pub fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        match self.stdout.read_line(&mut line).expect("text") {
+            0 => None,
+            _ => Some(line.trim_end().to_string()),
+        }
+    }
+
+    pub fn say(&mut self, text: &str) {
+        if let Some(stdin) = &mut self.stdin {
+            // A program that has ended says by its exit status why.
+            let _ = writeln!(stdin, "{text}");
+        }
+    }
+
+    /// Its end.
+    pub fn end(mut self) -> Output {
+        drop(self.stdin.take());
+        let mut stdout = String::new();
+        while let Some(line) = self.line() {
+            stdout.push_str(&line);
+            stdout.push('\n');
+        }
+        let output = self.child.wait_with_output().expect("its end");
+        Output {
+            words: self.words,
+            status: output.status.code(),
+            stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// How a program ended and what it said.
+#[derive(Debug)]
+pub struct Output {
+    pub words: Vec<String>,
+    /// `None`: ended by a signal.
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    /// What it said, if it succeeded and complained of nothing.
+    pub fn text(self) -> String {
+        assert_eq!(self.status, Some(0), "{:?}: {self:?}", self.words);
+        assert_eq!(self.stderr, "", "{:?} complains", self.words);
+        self.stdout
+    }
+}
+
+/// The number behind `name` in a table of `name: number` or `name number` lines.
+pub fn field(text: &str, name: &str) -> f64 {
+    let value = text.lines().find_map(|line| {
+        let rest = line.trim_start().strip_prefix(name)?;
+        rest.trim_start_matches(':').split_whitespace().next()
+    });
+    value
+        .unwrap_or_else(|| panic!("no {name} in {text}"))
+        .parse()
+        .unwrap_or_else(|_| panic!("{name} is no number in {text}"))
+}
+
+/// Builds `tests/probes/NAME` with `compiler`, once for each version of its source.
+pub fn probe(name: &str, compiler: &str, options: &[&str]) -> Option<PathBuf> {
+    compiler_there(compiler)?;
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/probes");
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("probes");
+    fs::create_dir_all(&directory).expect("a directory for the probes");
+    let age = |path: PathBuf| {
+        let changed = fs::metadata(&path)
+            .and_then(|m| m.modified())
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        changed.duration_since(UNIX_EPOCH).expect("time").as_nanos()
+    };
+    let version = age(sources.join(name)).max(age(sources.join("probe.h")));
+    let built = directory.join(format!("{}-{compiler}-{version:x}", name.replace('.', "-")));
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _one = BUILDING.lock().unwrap_or_else(|e| e.into_inner());
+    if built.exists() {
+        return Some(built);
+    }
+    let unfinished = built.with_extension(std::process::id().to_string());
+    let output = Command::new(compiler)
+        .args(["-O1", "-Wall", "-Wextra", "-pthread"])
+        .args(options)
+        .arg("-o")
+        .arg(&unfinished)
+        .arg(sources.join(name))
+        .output()
+        .expect("the compiler");
+    assert!(
+        output.status.success(),
+        "{compiler} {name}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    fs::rename(&unfinished, &built).expect("the probe");
+    Some(built)
+}
+
+fn compiler_there(compiler: &str) -> Option<()> {
+    if program(compiler).is_some() {
+        return Some(());
+    }
+    skipped(&format!("no {compiler} here"));
+    None
+}
+
+/// A file that scripts/test fetches without installing it (`tests/support/fetch`), or that is
+/// installed: the first that exists.
+pub fn fetched(name: &str, installed: &str) -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
+    [
+        target.join("test-tools").join(name),
+        PathBuf::from(installed),
+    ]
+    .into_iter()
+    .find(|path| path.exists())
+    .and_then(|path| path.canonicalize().ok())
+}
