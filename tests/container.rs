@@ -1,0 +1,662 @@
+//! Real programs in real containers: what they say is what the container's own cgroup files say,
+//! read from outside. Runs on cgroup v1, v2 and hybrids, as the machine is.
+
+mod support;
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use procfs::prelude::*;
+use procfs::{CpuInfo, ExplicitSystemInfo, KernelStats, LoadAverage, Meminfo, Uptime};
+use support::{Container, GIB, Limits, MIB, Plan, field, probe, skipped};
+
+/// What moves while a program starts and ends.
+const SLACK: f64 = (8 * MIB) as f64;
+
+/// Something to be seen: 64 MiB of shared memory.
+const SHARED: u64 = 64 * MIB;
+const FILL: &str =
+    "mount -t tmpfs none /dev/shm; head -c 67108864 /dev/zero >/dev/shm/proclens-test";
+
+fn host(file: &str, name: &str) -> f64 {
+    field(&std::fs::read_to_string(file).expect(file), name)
+}
+
+/// `of` lies where the cgroup's value was before and after it was asked.
+#[track_caller]
+fn between(what: &str, of: f64, before: f64, after: f64, slack: f64) {
+    let (low, high) = (before.min(after) - slack, before.max(after) + slack);
+    assert!(
+        of >= low && of <= high,
+        "{what} is {of}, not {low} to {high}"
+    );
+}
+
+/// The columns of a line.
+fn columns<'t>(text: &'t str, line: &str) -> Vec<&'t str> {
+    text.lines()
+        .find(|l| l.trim_start().starts_with(line))
+        .unwrap_or_else(|| panic!("no {line} in {text}"))
+        .split_whitespace()
+        .collect()
+}
+
+/// `uptime` says the container's age, not the machine's: minutes, in a slow VM some.
+fn is_young(uptime: &str) -> bool {
+    (0..5).any(|minutes| uptime.contains(&format!(" up {minutes} min")))
+}
+
+fn number(text: &str) -> f64 {
+    text.trim_end_matches([',', 'K', 'k'])
+        .parse()
+        .unwrap_or_else(|_| panic!("{text} is no number"))
+}
+
+/// Runs `words` and hands its text on with the headroom before and after, in bytes.
+fn with_headroom(container: &Container, limit: u64, words: &str) -> (String, f64, f64) {
+    let headroom = || limit.saturating_sub(container.usage()) as f64;
+    let before = headroom();
+    let text = container.with(words);
+    (text, before, headroom())
+}
+
+fn check_free(container: &Container, limit: u64, command: &str) {
+    let (text, before, after) = with_headroom(container, limit, command);
+    let mem = columns(&text, "Mem:");
+    let [total, used, free, shared, cache, available] = [1, 2, 3, 4, 5, 6].map(|i| number(mem[i]));
+    assert_eq!(total, limit as f64, "{text}");
+    between("free", free, before, after, SLACK);
+    between("shared", shared, SHARED as f64, SHARED as f64, MIB as f64);
+    assert!(cache >= SHARED as f64 && cache < limit as f64, "{text}");
+    assert!(available >= free && available < total, "{text}");
+    assert!(used > 0.0 && used < total, "{text}");
+    // The control: without the library the machine is seen.
+    let text = container.without(command);
+    assert_ne!(number(columns(&text, "Mem:")[1]), limit as f64, "{text}");
+}
+
+#[test]
+fn free() {
+    needs_containers!();
+    let container = Plan::usual().setup(FILL).start();
+    check_free(&container, 512 * MIB, "free -b");
+}
+
+#[test]
+fn top() {
+    needs_containers!();
+    let container = Plan::usual().setup(FILL).start();
+    let (text, before, after) = with_headroom(&container, 512 * MIB, "top -b -n1 -w 200");
+    let mem = columns(&text, "MiB Mem");
+    assert_eq!(mem[3..5], ["512.0", "total,"], "{text}");
+    let mib = MIB as f64;
+    between("free", number(mem[5]), before / mib, after / mib, 8.0);
+    let tasks = number(columns(&text, "Tasks:")[1]);
+    assert!((2.0..10.0).contains(&tasks), "{text}");
+    // "0 min": the container's age, not the machine's.
+    let header = text.lines().next().unwrap_or_default();
+    assert!(is_young(header), "{header}");
+    assert!(!container.without("top -b -n1").contains(" 512.0 total"));
+}
+
+#[test]
+fn vmstat() {
+    needs_containers!();
+    let container = Plan::usual().setup(FILL).start();
+    let (text, before, after) = with_headroom(&container, 512 * MIB, "vmstat -S k");
+    let row: Vec<_> = text
+        .lines()
+        .nth(2)
+        .expect("a row")
+        .split_whitespace()
+        .collect();
+    between("free", number(row[3]) * 1000.0, before, after, SLACK);
+    assert_eq!(row[2], "0", "swpd: {text}");
+    let cpu: f64 = row[12..17].iter().map(|c| number(c)).sum();
+    assert!((96.0..=104.0).contains(&cpu), "{text}");
+    let text = container.with("vmstat -s");
+    assert!(text.contains(" 524288 K total memory"), "{text}");
+    assert!(
+        !container
+            .without("vmstat -s")
+            .contains(" 524288 K total memory")
+    );
+}
+
+#[test]
+fn uptime_and_load() {
+    needs_containers!();
+    let container = Plan::usual().start();
+    let text = container.with("uptime");
+    assert!(is_young(&text), "{text}");
+    let age = container.with("cat /proc/uptime");
+    let age = number(age.split(' ').next().unwrap_or_default());
+    assert!(age < 100.0, "{age}");
+    // A new container has no past load, whatever the machine's is.
+    let load = container.with("cat /proc/loadavg");
+    let load: Vec<_> = load.split_whitespace().collect();
+    assert!(number(load[2]) < 0.2, "{load:?}");
+    let shown = text.rsplit("load average: ").next().expect("load");
+    let shown: Vec<_> = shown.split_whitespace().map(number).collect();
+    for (shown, read) in shown.iter().zip(&load) {
+        between("load", *shown, number(read), number(read), 0.1);
+    }
+    let (running, total) = load[3].split_once('/').expect("running/total");
+    // cat, sleep: what can be seen in this PID namespace.
+    assert!(
+        number(running) >= 1.0 && (2.0..6.0).contains(&number(total)),
+        "{load:?}"
+    );
+    assert!(
+        number(load[4]) < 100.0,
+        "the last PID of the namespace: {load:?}"
+    );
+}
+
+/// The numbers of CPUs and pages that small programs say.
+fn check_numbers(container: &Container, cpus: u64, limit: u64) {
+    let says = |words: &str| container.with(words).trim().to_string();
+    assert_eq!(says("nproc"), cpus.to_string());
+    assert_eq!(says("getconf _NPROCESSORS_ONLN"), cpus.to_string());
+    assert_eq!(says("getconf _NPROCESSORS_CONF"), cpus.to_string());
+    let page = number(&says("getconf PAGE_SIZE"));
+    let total = number(&says("getconf _PHYS_PAGES")) * page;
+    let expected = (limit as f64).min(host("/proc/meminfo", "MemTotal") * 1024.0);
+    assert_eq!(total, expected);
+    let list = if cpus > 1 {
+        format!("0-{}", cpus - 1)
+    } else {
+        "0".into()
+    };
+    for file in ["online", "possible", "present"] {
+        assert_eq!(says(&format!("cat /sys/devices/system/cpu/{file}")), list);
+    }
+    let text = says("cat /proc/cpuinfo /proc/stat");
+    let count = |prefix: &str| text.lines().filter(|l| l.starts_with(prefix)).count() as u64;
+    assert_eq!(count("processor"), cpus);
+    let rows = text.lines().filter_map(|l| l.strip_prefix("cpu"));
+    let rows = rows.filter(|l| l.starts_with(|c: char| c.is_ascii_digit()));
+    assert_eq!(rows.count() as u64, cpus, "{text}");
+    assert_eq!(
+        field(&says("cat /proc/meminfo"), "MemTotal") * 1024.0,
+        expected
+    );
+}
+
+#[test]
+fn nproc_and_getconf() {
+    needs_containers!();
+    let plan = Plan::usual();
+    let cpus = plan.cpus();
+    check_numbers(&plan.start(), cpus, 512 * MIB);
+    let plan = Plan::new().memory(700 * MIB).quota(30_000, 100_000);
+    let container = plan.start();
+    check_numbers(&container, 1, 700 * MIB);
+    if cpus > 1 {
+        assert_ne!(container.without("nproc").trim(), "1");
+    }
+}
+
+#[test]
+fn python() {
+    needs_containers!();
+    // Debian's own: what else is called so may be a script that starts another.
+    let Some(python) = std::path::Path::new("/usr/bin/python3").canonicalize().ok() else {
+        return skipped("no python3 here");
+    };
+    let container = Plan::usual().start();
+    let script = "import os
+print(os.cpu_count(), len(os.sched_getaffinity(0)), os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))
+print(os.getloadavg()[2] < 0.2)
+with open('/proc/meminfo') as f:
+    first = f.read()
+    f.seek(0)
+    print(first.split()[1], f.read().split()[1])
+with open('/proc/cpuinfo', 'rb') as f: print(f.read().count(b'processor'))
+import multiprocessing; print(multiprocessing.cpu_count())";
+    let words = [python.to_str().expect("a plain path"), "-c", script];
+    let cpus = container.cpus;
+    let expected = format!(
+        "{cpus} {cpus} {}\nTrue\n524288 524288\n{cpus}\n{cpus}\n",
+        512 * MIB
+    );
+    assert_eq!(
+        container.program(&words).preloaded().output().text(),
+        expected
+    );
+    assert_ne!(container.program(&words).output().text(), expected);
+}
+
+#[test]
+fn busybox() {
+    needs_containers!();
+    let Some(busybox) = support::fetched("bin/busybox", "/usr/bin/busybox") else {
+        return skipped("no busybox (tests/support/fetch brings it)");
+    };
+    let bytes = std::fs::read(&busybox).expect("busybox");
+    if !bytes
+        .windows(9)
+        .any(|w| w == b"ld-linux-" || w == b"ld-musl-x")
+    {
+        return skipped("this busybox is static (tests/support/fetch brings a dynamic one)");
+    }
+    let busybox = busybox.display();
+    let container = Plan::usual().setup(FILL).start();
+    let (text, before, after) = with_headroom(&container, 512 * MIB, &format!("{busybox} free -b"));
+    let mem = columns(&text, "Mem:");
+    assert_eq!(number(mem[1]), (512 * MIB) as f64, "{text}");
+    between("free", number(mem[3]), before, after, SLACK);
+    between(
+        "shared",
+        number(mem[4]),
+        SHARED as f64,
+        SHARED as f64,
+        MIB as f64,
+    );
+    let without = container.without(&format!("{busybox} free -b"));
+    assert_ne!(number(columns(&without, "Mem:")[1]), (512 * MIB) as f64);
+
+    let text = container.with(&format!("{busybox} top -b -n1"));
+    let mem = columns(&text, "Mem:");
+    let (used, free) = (number(mem[1]), number(mem[3]));
+    assert_eq!(used + free, 524_288.0, "{text}");
+    between("shared", number(mem[5]), 65_536.0, 65_536.0, 1024.0);
+    let load = columns(&text, "Load average:");
+    assert!(number(load[4]) < 0.2, "{text}");
+    let text = container.with(&format!("{busybox} uptime"));
+    assert!(is_young(&text), "{text}");
+    let cat = container.with(&format!("{busybox} cat /proc/meminfo"));
+    assert_eq!(field(&cat, "MemTotal"), 524_288.0);
+}
+
+#[test]
+fn nested_limits() {
+    needs_containers!();
+    let outer = |memory, quota| Limits {
+        memory: Some(memory),
+        quota: Some((quota, 100_000)),
+        ..Limits::default()
+    };
+    // The outer one is the tighter.
+    // (v1 takes no quota above the outer one's.)
+    let plan = Plan::new().memory(512 * MIB);
+    let container = plan.parent(outer(256 * MIB, 100_000)).start();
+    check_numbers(&container, 1, 256 * MIB);
+    drop(container);
+    // The inner one is.
+    let plan = Plan::new().memory(128 * MIB).quota(100_000, 100_000);
+    let container = plan.parent(outer(GIB, 200_000)).start();
+    check_numbers(&container, 1, 128 * MIB);
+}
+
+#[test]
+fn quota_on_a_parent() {
+    needs_containers!();
+    let parent = Limits {
+        quota: Some((50_000, 100_000)),
+        ..Limits::default()
+    };
+    let container = Plan::new().memory(512 * MIB).parent(parent).start();
+    check_numbers(&container, 1, 512 * MIB);
+}
+
+#[test]
+fn unlimited() {
+    needs_containers!();
+    let container = Plan::new().setup(FILL).start();
+    let cpus = container.cpus;
+    check_numbers(&container, cpus, u64::MAX);
+    // The size is the machine's, the use is the container's.
+    let text = container.with("cat /proc/meminfo");
+    let shmem = container.memory_stat("total_shmem", "shmem") as f64 / 1024.0;
+    between("Shmem", field(&text, "Shmem"), shmem, shmem, 1024.0);
+    let anon = container.memory_stat("total_rss", "anon") as f64 / 1024.0;
+    between("AnonPages", field(&text, "AnonPages"), anon, anon, 4096.0);
+    assert!(field(&text, "MemFree") <= field(&text, "MemAvailable"));
+    let available = host("/proc/meminfo", "MemAvailable");
+    between(
+        "MemAvailable",
+        field(&text, "MemAvailable"),
+        available,
+        available,
+        1e6,
+    );
+}
+
+#[test]
+fn swap() {
+    needs_containers!();
+    let machine = host("/proc/meminfo", "SwapTotal");
+    let container = Plan::usual().swap(0).start();
+    let text = container.with("cat /proc/meminfo");
+    assert_eq!(field(&text, "SwapTotal"), 0.0);
+    assert_eq!(field(&text, "SwapFree"), 0.0);
+    assert!(
+        container
+            .with("free -b")
+            .contains("Swap:              0           0           0")
+    );
+    let container = Plan::usual().swap(256 * MIB).start();
+    let text = container.with("cat /proc/meminfo");
+    assert_eq!(field(&text, "SwapTotal"), machine.min(262_144.0));
+    assert!(field(&text, "SwapFree") <= field(&text, "SwapTotal"));
+}
+
+#[test]
+fn cpu_and_cpuset_in_different_cgroups() {
+    needs_containers!();
+    let machine = Plan::new().cpus();
+    // The quota is the tighter, then the cpuset.
+    let all = if machine > 1 {
+        format!("0-{}", machine - 1)
+    } else {
+        "0".into()
+    };
+    let plan = Plan::new().memory(512 * MIB).split_cpu();
+    let container = plan.clone().quota(100_000, 100_000).cpuset(&all).start();
+    if !container.v2() {
+        assert_ne!(
+            container.directory("cpu").file_name(),
+            container.directory("cpuset").file_name()
+        );
+    }
+    check_numbers(&container, 1, 512 * MIB);
+    drop(container);
+    let last = (machine - 1).to_string();
+    let container = plan.quota(800_000, 100_000).cpuset(&last).start();
+    check_numbers(&container, 1, 512 * MIB);
+    // The mask keeps the real number, so that a program can pin itself to it.
+    let pinned = container.with(&format!("taskset -c {last} nproc"));
+    assert_eq!(pinned.trim(), "1");
+    let mask = container.with_shell("taskset -cp $$");
+    assert!(mask.trim().ends_with(&format!(": {last}")), "{mask}");
+}
+
+#[test]
+fn cgroup_namespace() {
+    needs_containers!();
+    let container = Plan::usual().setup(FILL).cgroup_namespace().start();
+    let own = container.without("cat /proc/self/cgroup");
+    assert!(!own.contains("proclens-test"), "{own}");
+    check_numbers(&container, container.cpus, 512 * MIB);
+    check_free(&container, 512 * MIB, "free -b");
+}
+
+#[test]
+fn systemd_as_pid_1() {
+    needs_containers!();
+    let container = Plan::usual().setup(FILL).init_scope().start();
+    let first = container.without("cat /proc/1/cgroup");
+    assert!(first.contains("/init.scope"), "{first}");
+    check_numbers(&container, container.cpus, 512 * MIB);
+    check_free(&container, 512 * MIB, "free -b");
+    // A service below, with a limit of its own, still sees the one machine.
+    let mut enter = String::new();
+    for controller in ["memory", "cpu", "cpuset", "cpuacct"] {
+        let service = container.directory(controller).join("some.service");
+        if service.exists() {
+            continue;
+        }
+        std::fs::create_dir(&service).expect("a service's cgroup");
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if let Ok(list) = std::fs::read_to_string(container.directory(controller).join(file)) {
+                let _ = std::fs::write(service.join(file), list.trim());
+            }
+        }
+        let _ = std::fs::write(service.join("memory.limit_in_bytes"), "100000000");
+        enter += &format!("echo $$ >{}/cgroup.procs; ", service.display());
+    }
+    let script = enter + "cat /proc/self/cgroup; exec cat /proc/meminfo";
+    let text = container.with_shell(&script);
+    assert!(text.contains("/some.service"), "{text}");
+    assert_eq!(field(&text, "MemTotal"), 524_288.0);
+}
+
+#[test]
+fn limits_change_while_a_program_runs() {
+    needs_containers!();
+    let Some(follow) = probe("follow.c", "gcc", &[]) else {
+        return;
+    };
+    let container = Plan::usual().start();
+    let machine = Plan::new().cpus();
+    let words = [follow.to_str().expect("a plain path")];
+    let mut talk = container.program(&words).preloaded().start();
+    for (mib, quota) in [
+        (512, 150_000),
+        (300, 100_000),
+        (1024, 400_000),
+        (200, 50_000),
+    ] {
+        container.set_memory(mib * MIB);
+        container.set_quota(quota, 100_000);
+        talk.say("now");
+        let cpus = machine.min(quota.unsigned_abs().div_ceil(100_000));
+        let expected = format!("{0} {0} {cpus} {cpus}", mib << 10);
+        assert_eq!(talk.line(), Some(expected));
+    }
+    talk.end().text();
+}
+
+#[test]
+fn limit_changes_while_top_runs() {
+    needs_containers!();
+    let container = Plan::usual().start();
+    // Into a pipe top writes when its buffer is full: it is watched from outside, and the limit
+    // changes between two of its readings.
+    let start = Instant::now();
+    container.with("top -b -n1");
+    let delay = start.elapsed().as_secs_f64().mul_add(4.0, 0.5).max(2.0);
+    let pause = format!("{delay:.1}");
+    let words = ["top", "-b", "-d", &pause, "-n", "3", "-w", "200"];
+    let mut talk = container.program(&words).preloaded().start();
+    while !container.runs("top") {
+        sleep(Duration::from_millis(20));
+    }
+    sleep(Duration::from_secs_f64(delay * 0.75));
+    container.set_memory(300 * MIB);
+    let mut seen = Vec::new();
+    while let Some(line) = talk.line() {
+        if line.starts_with("MiB Mem") {
+            seen.push(columns(&line, "MiB Mem")[3].to_string());
+        }
+    }
+    assert_eq!(seen.first().map(String::as_str), Some("512.0"));
+    assert_eq!(seen.last().map(String::as_str), Some("300.0"), "{seen:?}");
+    assert_eq!(seen.len(), 3);
+    assert_eq!(talk.end().status, Some(0));
+}
+
+#[test]
+fn files_and_calls_agree() {
+    needs_containers!();
+    for compiler in ["gcc", "musl-gcc"] {
+        let Some(values) = probe("values.c", compiler, &[]) else {
+            continue;
+        };
+        let container = Plan::usual().setup(FILL).start();
+        let text = container.with(values.to_str().expect("a plain path"));
+        let of = |name: &str| field(&text, &format!("{name} "));
+        let same = |call: &str, file: &str, slack: f64| {
+            let (before, after) = (of(&format!("before.{file}")), of(&format!("after.{file}")));
+            between(call, of(call), before, after, slack);
+        };
+        for call in [
+            "sysinfo.totalram",
+            "raw.totalram",
+            "phys_pages",
+            "get_phys_pages",
+        ] {
+            same(call, "MemTotal", 0.0);
+            assert_eq!(of(call), 524_288.0);
+        }
+        for call in ["sysinfo.freeram", "avphys_pages", "get_avphys_pages"] {
+            same(call, "MemFree", 512.0);
+        }
+        same("sysinfo.sharedram", "Shmem", 0.0);
+        assert!(of("sysinfo.sharedram") >= 65_536.0);
+        same("sysinfo.bufferram", "Buffers", 0.0);
+        same("sysinfo.totalswap", "SwapTotal", 0.0);
+        same("sysinfo.freeswap", "SwapFree", 0.0);
+        same("sysinfo.procs", "tasks", 1.0);
+        same("sysinfo.uptime", "uptime", 1.0);
+        for call in ["sysinfo.load15", "raw.load15", "getloadavg15"] {
+            same(call, "load15", 0.011);
+        }
+        for call in ["sysinfo.load1", "getloadavg1"] {
+            same(call, "load1", 0.15);
+        }
+        for name in [
+            "nprocessors_onln",
+            "nprocessors_conf",
+            "get_nprocs",
+            "get_nprocs_conf",
+            "affinity",
+            "thread_affinity",
+            "raw_affinity",
+            "pinned",
+            "cpuinfo",
+            "stat",
+            "online",
+            "possible",
+            "present",
+        ] {
+            assert_eq!(of(name) as u64, container.cpus, "{name}");
+        }
+        // The control.
+        let text = container.without(values.to_str().expect("a plain path"));
+        assert_ne!(field(&text, "sysinfo.totalram "), 524_288.0);
+    }
+}
+
+#[test]
+fn procfs_reads_the_same() {
+    needs_containers!();
+    let container = Plan::usual().setup(FILL).start();
+    let bytes = |path: &str| container.with(&format!("cat {path}"));
+    let text = bytes("/proc/meminfo");
+    let usage = || container.usage() as f64;
+    let before = usage();
+    let meminfo = Meminfo::from_read(bytes("/proc/meminfo").as_bytes()).expect("meminfo");
+    assert_eq!(meminfo.mem_total, 512 * MIB);
+    let headroom = |usage: f64| (512 * MIB) as f64 - usage;
+    between(
+        "MemFree",
+        meminfo.mem_free as f64,
+        headroom(before),
+        headroom(usage()),
+        SLACK,
+    );
+    assert!(meminfo.mem_available.expect("MemAvailable") < meminfo.mem_total);
+    for (ours, v1, v2) in [
+        (meminfo.cached, "total_cache", "file"),
+        (meminfo.shmem.expect("Shmem"), "total_shmem", "shmem"),
+        (
+            meminfo.active_anon.expect("Active(anon)"),
+            "total_active_anon",
+            "active_anon",
+        ),
+        (
+            meminfo.inactive_anon.expect("Inactive(anon)"),
+            "total_inactive_anon",
+            "inactive_anon",
+        ),
+        (
+            meminfo.active_file.expect("Active(file)"),
+            "total_active_file",
+            "active_file",
+        ),
+        (
+            meminfo.inactive_file.expect("Inactive(file)"),
+            "total_inactive_file",
+            "inactive_file",
+        ),
+        (meminfo.anon_pages.expect("AnonPages"), "total_rss", "anon"),
+        (meminfo.mapped, "total_mapped_file", "file_mapped"),
+        (meminfo.dirty, "total_dirty", "file_dirty"),
+    ] {
+        let truth = container.memory_stat(v1, v2) as f64;
+        between(v2, ours as f64, truth, truth, SLACK / 2.0);
+    }
+    // The lines are the machine's, in its order.
+    let names = |text: &str| -> Vec<String> {
+        text.lines()
+            .map(|l| l.split(':').next().unwrap_or_default().to_string())
+            .collect()
+    };
+    assert_eq!(
+        names(&text),
+        names(&std::fs::read_to_string("/proc/meminfo").expect("meminfo"))
+    );
+
+    let cpuinfo = CpuInfo::from_read(bytes("/proc/cpuinfo").as_bytes()).expect("cpuinfo");
+    assert_eq!(cpuinfo.num_cores() as u64, container.cpus);
+    let system = ExplicitSystemInfo {
+        boot_time_secs: 0,
+        ticks_per_second: 100,
+        page_size: 4096,
+        is_little_endian: true,
+    };
+    // Some work, so that there is CPU time to be told.
+    container
+        .program(&["timeout", "1", "sh", "-c", "while :; do :; done"])
+        .output();
+    let before = container.cpu_us();
+    let stat = bytes("/proc/stat");
+    let after = container.cpu_us();
+    let stat = KernelStats::from_read(stat.as_bytes(), &system).expect("stat");
+    assert_eq!(stat.cpu_time.len() as u64, container.cpus);
+    let busy = (stat.total.user + stat.total.nice + stat.total.system) as f64 * 10_000.0;
+    between("CPU time", busy, before as f64, after as f64, 60_000.0);
+    assert!(busy > 300_000.0, "{busy}");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.expect("time").as_secs() as f64;
+    between("btime", stat.btime as f64, now - 60.0, now + 1.0, 0.0);
+    assert!(stat.procs_running.expect("procs_running") >= 1);
+
+    let uptime = Uptime::from_read(bytes("/proc/uptime").as_bytes()).expect("uptime");
+    between(
+        "boot time",
+        now - uptime.uptime,
+        stat.btime as f64,
+        stat.btime as f64,
+        3.0,
+    );
+    assert!(uptime.idle <= uptime.uptime * container.cpus as f64 + 0.1);
+    let load = LoadAverage::from_read(bytes("/proc/loadavg").as_bytes()).expect("loadavg");
+    assert!(load.cur >= 1 && load.max >= 2 && load.max < 10, "{load:?}");
+    assert!(load.one < 2.0 && load.fifteen < 0.5, "{load:?}");
+}
+
+#[test]
+fn time_adds_up() {
+    needs_containers!();
+    let container = Plan::usual().start();
+    // One process that reads twice: no field goes back, and the sum is the CPUs' time.
+    let script =
+        "cat /proc/uptime; head -n1 /proc/stat; sleep 2; cat /proc/uptime; head -n1 /proc/stat";
+    let text = container.with_shell(script);
+    let rows: Vec<Vec<f64>> = text
+        .lines()
+        .map(|l| {
+            l.split_whitespace()
+                .skip_while(|w| *w == "cpu")
+                .map(number)
+                .collect()
+        })
+        .collect();
+    let [up1, cpu1, up2, cpu2] = [0, 1, 2, 3].map(|i| &rows[i]);
+    for (field, (before, after)) in cpu1.iter().zip(cpu2).enumerate() {
+        assert!(after >= before, "field {field} goes back: {text}");
+    }
+    let total: f64 = cpu2.iter().sum::<f64>() - cpu1.iter().sum::<f64>();
+    let elapsed = (up2[0] - up1[0]) * 100.0 * container.cpus as f64;
+    // Two processes, read one after the other.
+    between(
+        "ticks",
+        total,
+        elapsed,
+        elapsed,
+        40.0 * container.cpus as f64,
+    );
+}

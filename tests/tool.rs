@@ -1,0 +1,834 @@
+//! The command-line tool, run as users run it: in containers made by `scripts/lab/container`, from
+//! outside of them, and on root directories. As root.
+
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+const TOOL: &str = env!("CARGO_BIN_EXE_proclens");
+const REPO: &str = env!("CARGO_MANIFEST_DIR");
+const LIMITS: [&str; 6] = ["--memory", "512M", "--cpus", "1.5", "--cpuset", "0-1"];
+
+/// What `scripts/build` made.
+fn library() -> PathBuf {
+    let path = std::env::var_os("PROCLENS_LIB").map_or_else(
+        || Path::new(REPO).join("target/release/libproclens.so"),
+        PathBuf::from,
+    );
+    assert!(
+        path.is_file(),
+        "{} is missing: scripts/build",
+        path.display()
+    );
+    path
+}
+
+fn tool(arguments: &[&str]) -> Output {
+    Command::new(TOOL)
+        .args(arguments)
+        .env_remove("LD_PRELOAD")
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// What was printed by a command that has to succeed.
+fn printed(output: Output) -> String {
+    assert!(
+        output.status.success(),
+        "{}: {}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+fn container(options: &[&str]) -> Command {
+    let mut command = Command::new(format!("{REPO}/scripts/lab/container"));
+    command.args(options).env_remove("LD_PRELOAD");
+    command
+}
+
+/// `script` run by sh in a container; `$tool` and `$lib` are the two programs.
+fn in_container(options: &[&str], script: &str) -> String {
+    printed(
+        container(options)
+            .args(["--", "sh", "-c", script])
+            .env("tool", TOOL)
+            .env("lib", library())
+            .output()
+            .unwrap(),
+    )
+}
+
+/// A container that waits until it is dropped.
+struct Waiting {
+    child: Child,
+    /// Its PID 1, as the host numbers it.
+    pid: u32,
+}
+
+impl Waiting {
+    fn start(options: &[&str], script: &str) -> Waiting {
+        let mut child = container(options)
+            .args([
+                "--",
+                "sh",
+                "-c",
+                &format!("{script}\necho started; read end"),
+            ])
+            .env("tool", TOOL)
+            .env("lib", library())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "started\n");
+        let pid = first_below(child.id()).expect("PID 1 of the container");
+        Waiting { child, pid }
+    }
+
+    /// The cgroup of its memory.
+    fn cgroup(&self) -> String {
+        let text = fs::read_to_string(format!("/proc/{}/cgroup", self.pid)).unwrap();
+        let find = |controllers: &str| {
+            text.lines().find_map(|line| {
+                let mut parts = line.splitn(3, ':').skip(1);
+                let here = parts.next()?.split(',').any(|c| c == controllers);
+                here.then(|| parts.next().unwrap().to_owned())
+            })
+        };
+        find("memory").or_else(|| find("")).unwrap()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        drop(
+            self.child
+                .stdin
+                .take()
+                .map(|mut input| input.write_all(b"\n")),
+        );
+        self.child.wait().unwrap();
+    }
+}
+
+/// The PID 1 of a namespace among the descendants of `parent`.
+fn first_below(parent: u32) -> Option<u32> {
+    let parent_of = |pid: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit(')')
+            .next()?
+            .split_whitespace()
+            .nth(1)?
+            .parse()
+            .ok()
+    };
+    let numbers = fs::read_dir("/proc").unwrap();
+    numbers
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid: &u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+            let numbers: Vec<_> = numbers.unwrap_or_default().split_whitespace().collect();
+            numbers.len() > 1 && numbers.last() == Some(&"1")
+        })
+        .find(|pid| {
+            let mut above = Some(*pid);
+            std::iter::from_fn(|| {
+                above = parent_of(above?);
+                above
+            })
+            .any(|ancestor| ancestor == parent)
+        })
+}
+
+fn line<'t>(text: &'t str, name: &str) -> &'t str {
+    text.lines()
+        .find(|line| line.starts_with(name))
+        .unwrap_or_else(|| panic!("no line {name} in:\n{text}"))
+}
+
+#[test]
+fn show_prints_what_programs_read() {
+    let said = in_container(
+        &LIMITS,
+        "for f in /proc/cpuinfo /sys/devices/system/cpu/online /sys/devices/system/cpu/possible; do \
+           $tool show $f >/tmp/.tool.$$; LD_PRELOAD=$lib cat $f | grep -v MHz >/tmp/.program.$$; \
+           grep -v MHz /tmp/.tool.$$ | cmp - /tmp/.program.$$ && echo same; rm /tmp/.tool.$$ /tmp/.program.$$; done; \
+         $tool show meminfo; $tool show cpus; LD_PRELOAD=$lib nproc; $tool show stat; \
+         $tool show sysinfo; $tool show load; $tool show uptime",
+    );
+    assert_eq!(said.matches("same\n").count(), 3, "{said}");
+    assert_eq!(line(&said, "MemTotal:"), "MemTotal:         524288 kB");
+    assert!(said.contains("\n2\n2\n"), "{said}");
+    line(&said, "cpu1 ");
+    assert!(!said.contains("cpu2 "), "{said}");
+    assert_eq!(line(&said, "totalram"), "totalram  536870912");
+    assert!(
+        line(&said, "uptime ").len() < "uptime    99999".len(),
+        "{said}"
+    );
+}
+
+#[test]
+fn explain_names_file_value_and_rule() {
+    let said = in_container(
+        &LIMITS,
+        "$tool explain; $tool explain --json >&2; $tool explain --json",
+    );
+    let (text, json) = said.split_at(said.find('{').unwrap());
+    let report: Value = serde_json::from_str(json).unwrap();
+    assert_eq!(report["schema"], 1);
+    assert_eq!(report["cpus"]["value"], 2);
+    assert_eq!(report["cpus"]["rule"], "quota");
+    assert_eq!(report["memory"]["value"]["total"], 512 << 20);
+    assert_eq!(report["memory"]["rule"], "limit");
+    assert_eq!(report["uptime"]["rule"], "container");
+    let because = report["cpus"]["because"][0].as_str().unwrap();
+    assert!(
+        because.contains("150000/100000 → 1.5 at /sys/fs/cgroup"),
+        "{because}"
+    );
+    assert!(
+        because.contains("rounded up to 2 (PROCLENS_CPU_ROUND)"),
+        "{because}"
+    );
+    let files = report["memory"]["files"].as_array().unwrap();
+    let usage = files.iter().any(|file| {
+        let path = file["path"].as_str().unwrap();
+        path.ends_with("/memory.usage_in_bytes") || path.ends_with("/memory.current")
+    });
+    assert!(usage, "{files:?}");
+    for word in [
+        "2 CPUs",
+        "cpuset 0-1 has 2",
+        "affinity mask has 2",
+        "Memory 512 MiB",
+    ] {
+        assert!(text.contains(word), "{word}:\n{text}");
+    }
+    assert!(!said.contains('\x1b'), "colours without a terminal");
+}
+
+#[test]
+#[ignore = "fails: the tool is not finished here"]
+fn explain_finds_a_limit_of_the_parent() {
+    let said = in_container(
+        &[
+            "--parent-memory",
+            "256M",
+            "--parent-cpus",
+            "1",
+            "--memory",
+            "512M",
+            "--cgroupns",
+            "host",
+        ],
+        "$tool explain --json",
+    );
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(report["memory"]["value"]["total"], 256 << 20);
+    assert_eq!(report["cpus"]["value"], 1);
+    let because = report["cpus"]["because"][0].as_str().unwrap();
+    assert!(
+        because.contains("100000/100000 → 1 at ") && because.contains("(the parent)"),
+        "{because}"
+    );
+    let because = report["memory"]["because"][0].as_str().unwrap();
+    assert!(
+        because.contains("limit 256 MiB at ") && because.contains("(the parent)"),
+        "{because}"
+    );
+}
+
+#[test]
+fn settings_come_from_environment_and_file_and_nonsense_is_named() {
+    let said = in_container(
+        &LIMITS,
+        "mount -t tmpfs tmpfs /mnt; cp -a /etc/passwd /mnt; \
+         printf 'memory = 64M\\ncpus = 1\\ntime = later\\n' >/mnt/proclens.conf; \
+         mount --bind /mnt /etc; \
+         PROCLENS_CPUS=0.5 PROCLENS_NOTHING=1 $tool explain --json; \
+         LD_PRELOAD=$lib PROCLENS_LOG=warn head -n 1 /proc/meminfo; \
+         LD_PRELOAD=$lib PROCLENS_CPUS=2 nproc; LD_PRELOAD=$lib nproc",
+    );
+    let end = said.rfind("}\n").unwrap() + 2;
+    let report: Value = serde_json::from_str(&said[..end]).unwrap();
+    assert_eq!(report["memory"]["value"]["total"], 64 << 20);
+    assert_eq!(report["memory"]["rule"], "setting");
+    assert_eq!(report["cpus"]["value"], 1);
+    assert_eq!(report["cpus"]["rule"], "setting");
+    let settings = report["settings"].as_array().unwrap();
+    let used = |name: &str, source: &str| {
+        let found = settings
+            .iter()
+            .find(|s| s["name"] == name && s["source"] == source)
+            .unwrap_or_else(|| panic!("{name} of {source} in {settings:?}"));
+        found["used"].as_bool().unwrap()
+    };
+    assert!(used("PROCLENS_CPUS", "environment") && used("PROCLENS_MEMORY", "/etc/proclens.conf"));
+    assert!(!used("PROCLENS_CPUS", "/etc/proclens.conf"));
+    assert!(!used("PROCLENS_TIME", "/etc/proclens.conf"));
+    assert!(!used("PROCLENS_NOTHING", "environment"));
+    // The library takes the same from the same file.
+    assert!(
+        said[end..].contains("MemTotal:          65536 kB\n2\n1\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_library_names_settings_that_it_ignores() {
+    let output = Command::new("nproc")
+        .env("LD_PRELOAD", library())
+        .env("PROCLENS_LOG", "warn")
+        .env("PROCLENS_CPUS", "two")
+        .env("PROCLENS_FOO", "1")
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("proclens: PROCLENS_CPUS=two: makes no sense and is ignored"),
+        "{said}"
+    );
+    assert!(said.contains("PROCLENS_FOO=1"), "{said}");
+    let quiet = Command::new("nproc")
+        .env("LD_PRELOAD", library())
+        .env("PROCLENS_CPUS", "two")
+        .output()
+        .unwrap();
+    assert_eq!(text(&quiet.stderr), "");
+}
+
+#[test]
+#[ignore = "fails: the tool is not finished here"]
+fn a_container_from_outside() {
+    let waiting = Waiting::start(&LIMITS, "PROCLENS_MEMORY=1 true");
+    let pid = &waiting.pid.to_string();
+    let inside = printed(tool(&["show", "--pid", pid, "meminfo"]));
+    assert_eq!(line(&inside, "MemTotal:"), "MemTotal:         524288 kB");
+    assert_eq!(printed(tool(&["show", "--pid", pid, "cpus"])), "2\n");
+    let uptime = printed(tool(&["show", "--pid", pid, "uptime"]));
+    let age: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+    assert!(age < 600.0, "{uptime}");
+    let load = printed(tool(&["show", "--pid", pid, "loadavg"]));
+    let tasks: u32 = load.split(['/', ' ']).nth(4).unwrap().parse().unwrap();
+    assert!((1..10).contains(&tasks), "{load}");
+
+    let cgroup = waiting.cgroup();
+    for name in [cgroup.clone(), cgroup_directory(&cgroup)] {
+        let said = printed(tool(&["show", "--cgroup", &name, "meminfo"]));
+        assert_eq!(
+            line(&said, "MemTotal:"),
+            "MemTotal:         524288 kB",
+            "{name}"
+        );
+        assert_eq!(printed(tool(&["show", "--cgroup", &name, "cpus"])), "2\n");
+    }
+
+    let all: Value = serde_json::from_str(&printed(tool(&["show", "--all", "--json"]))).unwrap();
+    let row = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["pid"] == waiting.pid)
+        .unwrap_or_else(|| panic!("{} in {all}", waiting.pid));
+    assert_eq!(row["memory_limit"], 512 << 20);
+    assert_eq!(row["cpus"], 2);
+    let table = printed(tool(&["show", "--all"]));
+    let name = row["container"].as_str().unwrap();
+    assert!(line(&table, name).contains("/ 512 MiB"), "{table}");
+}
+
+fn cgroup_directory(path: &str) -> String {
+    ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"]
+        .iter()
+        .map(|top| format!("{top}{path}"))
+        .find(|directory| Path::new(directory).is_dir())
+        .unwrap()
+}
+
+/// The CPU column counts what is used, as a percentage of one CPU.
+#[test]
+#[ignore = "fails: the tool is not finished here"]
+fn a_busy_container_from_outside() {
+    let waiting = Waiting::start(
+        &["--memory", "64M", "--cpus", "0.2"],
+        "(while :; do :; done) & sleep 3",
+    );
+    let all: Value = serde_json::from_str(&printed(tool(&["show", "--all", "--json"]))).unwrap();
+    let rows = all.as_array().unwrap();
+    let row = rows.iter().find(|row| row["pid"] == waiting.pid).unwrap();
+    let percent = row["cpu_percent"].as_f64().unwrap();
+    assert!((1.0..40.0).contains(&percent), "{row}");
+    assert!(row["tasks"].as_u64().unwrap() >= 2, "{row}");
+}
+
+/// One line, exit 1, nothing half-printed.
+#[test]
+fn bad_input() {
+    let gone = "4194303";
+    for (arguments, words) in [
+        (&["show", "memory"][..], "there are meminfo, cpuinfo"),
+        (&["show", "--pid", gone], "no such process"),
+        (&["explain", "--pid", gone], "no such process"),
+        (&["show", "--cgroup", "/no/such"], "no such cgroup"),
+        (
+            &["show", "--cgroup", "/sys/fs/cgroup/no/such"],
+            "no such cgroup",
+        ),
+        (&["install", "--root", "/no/such"], "/no/such"),
+        (
+            &["install", "--root", "/", "--lib", "/no/such.so"],
+            "/no/such.so",
+        ),
+        (
+            &["install", "--root", "/etc", "--lib", TOOL],
+            "no program to try",
+        ),
+    ] {
+        let output = tool(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(text(&output.stdout), "", "{arguments:?}");
+        let said = text(&output.stderr);
+        assert!(
+            said.contains(words) && said.starts_with("proclens: "),
+            "{said}"
+        );
+        assert_eq!(said.matches('\n').count(), 1, "{said}");
+    }
+    for arguments in [
+        &["nonsense"][..],
+        &["watch", "--interval", "0"],
+        &["show", "--pid", "x"],
+    ] {
+        assert_eq!(tool(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn without_permission() {
+    let copy = tempfile::tempdir().unwrap();
+    fs::set_permissions(copy.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = copy.path().join("proclens");
+    fs::copy(TOOL, &program).unwrap();
+    let nobody = |arguments: &[&str]| {
+        Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(&program)
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    for arguments in [&["show", "--all"][..], &["show", "--pid", "1"]] {
+        let output = nobody(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(text(&output.stdout), "");
+        let said = text(&output.stderr);
+        assert!(said.contains("root") || said.contains("sudo"), "{said}");
+        assert_eq!(said.matches('\n').count(), 1, "{said}");
+    }
+    // What needs no root works without.
+    assert!(printed(nobody(&["show"])).contains("CPUs"));
+    assert!(printed(nobody(&["show", "meminfo"])).contains("MemTotal:"));
+}
+
+#[test]
+#[ignore = "fails: the tool is not finished here"]
+fn check_says_what_is_in_the_way() {
+    let said = in_container(
+        &LIMITS,
+        "r() { echo \"== $*\"; \"$@\"; echo \"exit $?\"; }; \
+         r $tool check; \
+         export LD_PRELOAD=$lib; \
+         r $tool check; r $tool check -- nproc; r $tool check -- su; r $tool check -- ldd; \
+         r $tool check -- /bin/busybox; r $tool check -- no-such-program 2>&1; \
+         PROCLENS_CPUS=x r $tool check; PROCLENS=off r $tool check; \
+         r $tool check --json; \
+         LD_PRELOAD=/no/libproclens.so r $tool check 2>&1",
+    );
+    let part = |title: &str| {
+        let rest = said
+            .split("== ")
+            .find(|part| part.lines().next().unwrap().ends_with(title))
+            .unwrap_or_else(|| panic!("{title} in {said}"));
+        rest.to_owned()
+    };
+    let parts: Vec<_> = said.split("== ").skip(1).collect();
+    assert!(
+        parts[0].contains("nothing loads the library") && parts[0].contains("exit 1"),
+        "{said}"
+    );
+    assert!(
+        parts[1].contains("the library is active") && parts[1].contains("exit 0"),
+        "{said}"
+    );
+    assert!(part("-- nproc").contains("exit 0"), "{said}");
+    let su = part("-- su");
+    assert!(
+        su.contains("another user's rights") && su.contains("exit 1"),
+        "{su}"
+    );
+    let script = part("-- ldd");
+    assert!(
+        script.contains("script for") && script.contains("exit 0"),
+        "{script}"
+    );
+    if Path::new("/bin/busybox").exists() {
+        let busybox = part("-- /bin/busybox");
+        assert!(
+            busybox.contains("static") && busybox.contains("proclens env"),
+            "{busybox}"
+        );
+        assert!(busybox.contains("exit 1"), "{busybox}");
+    }
+    let none = part("-- no-such-program");
+    assert!(
+        none.contains("no such program") && none.contains("exit 2"),
+        "{none}"
+    );
+    assert!(
+        parts[7].contains("PROCLENS_CPUS=x (environment) is ignored"),
+        "{}",
+        parts[7]
+    );
+    assert!(parts[7].contains("exit 1"), "{}", parts[7]);
+    assert!(
+        parts[8].contains("PROCLENS=off") && parts[8].contains("exit 1"),
+        "{}",
+        parts[8]
+    );
+    let json = parts[9]
+        .split_once('\n')
+        .unwrap()
+        .1
+        .rsplit_once("exit")
+        .unwrap()
+        .0;
+    let report: Value = serde_json::from_str(json).unwrap();
+    assert_eq!(
+        (&report["schema"], &report["active"]),
+        (&1.into(), &true.into())
+    );
+    assert!(
+        parts[10].contains("is not there") && parts[10].contains("exit 1"),
+        "{}",
+        parts[10]
+    );
+}
+
+#[test]
+fn check_looks_into_running_processes() {
+    for (preload, active) in [(library(), true), (PathBuf::new(), false)] {
+        let mut child = Command::new("sleep")
+            .arg("600")
+            .env("LD_PRELOAD", &preload)
+            .spawn()
+            .unwrap();
+        // The dynamic linker is done when sleep sleeps.
+        let wait = format!("/proc/{}/wchan", child.id());
+        for _ in 0..200 {
+            if fs::read_to_string(&wait).is_ok_and(|w| w.contains("nanosleep")) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let output = tool(&["check", "--pid", &child.id().to_string()]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(output.status.success(), active, "{}", text(&output.stdout));
+        let word = if active {
+            "has loaded"
+        } else {
+            "has not loaded"
+        };
+        assert!(
+            text(&output.stdout).contains(word),
+            "{}",
+            text(&output.stdout)
+        );
+    }
+}
+
+#[test]
+#[ignore = "fails: the tool is not finished here"]
+fn env_is_for_eval_and_leaves_what_is_set() {
+    let said = in_container(
+        &LIMITS,
+        "export OMP_NUM_THREADS=7; eval \"$($tool env)\"; \
+         echo $GOMAXPROCS $OMP_NUM_THREADS $GOMEMLIMIT; $tool env --format json --all; \
+         $tool env --format dotenv | head -n 1; $tool env --format fish | head -n 1",
+    );
+    assert_eq!(
+        said.lines().next().unwrap(),
+        format!("2 7 {}", (512 << 20) - (512 << 20) / 10)
+    );
+    let json = &said[said.find('{').unwrap()..=said.rfind('}').unwrap()];
+    let object: Value = serde_json::from_str(json).unwrap();
+    assert_eq!(object["OMP_NUM_THREADS"], "2");
+    assert!(
+        said.ends_with("GOMAXPROCS=2\nset -gx GOMAXPROCS 2\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn watch_prints_lines_where_there_is_no_terminal() {
+    let said = in_container(&LIMITS, "$tool watch --interval 0.2 --count 3");
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines.len(), 4, "{said}");
+    for line in &lines[1..] {
+        assert!(line.contains("512 MiB"), "{line}");
+        let percent: f64 = line.split_whitespace().next().unwrap().parse().unwrap();
+        assert!((0.0..=100.0).contains(&percent), "{line}");
+    }
+}
+
+/// On a terminal it is a page, `q` ends it, and the terminal is left as it was.
+#[test]
+fn watch_draws_a_page_on_a_terminal() {
+    let mut child = Command::new("script")
+        .args([
+            "-q",
+            "-e",
+            "-c",
+            &format!("stty rows 24 cols 90; {TOOL} watch --interval 0.2"),
+            "/dev/null",
+        ])
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    child.stdin.as_mut().unwrap().write_all(b"q").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let page = text(&output.stdout);
+    assert!(output.status.success(), "{page}");
+    for word in ["Memory", "Load", "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"] {
+        assert!(page.contains(word), "{word:?} in {page:?}");
+    }
+}
+
+#[test]
+fn help_has_examples_and_the_pages_are_generated() {
+    let help = printed(tool(&["--help"]));
+    assert!(
+        help.contains("Examples:") && help.contains("Exit status"),
+        "{help}"
+    );
+    for command in [
+        "show", "explain", "check", "env", "install", "watch", "sampler",
+    ] {
+        let help = printed(tool(&[command, "--help"]));
+        assert!(help.contains("Examples:"), "{command}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    printed(tool(&["generate", directory.path().to_str().unwrap()]));
+    let man = fs::read_to_string(directory.path().join("man/proclens.1")).unwrap();
+    assert!(
+        man.contains(".TH") && man.contains("PROCLENS_CPU_ROUND"),
+        "{man}"
+    );
+    assert!(directory.path().join("man/proclens-show.1").is_file());
+    for file in ["proclens.bash", "proclens.fish", "_proclens"] {
+        let path = directory.path().join("completions").join(file);
+        assert!(
+            fs::read_to_string(&path).unwrap().contains("explain"),
+            "{file}"
+        );
+    }
+    let bash = directory.path().join("completions/proclens.bash");
+    assert!(
+        Command::new("bash")
+            .arg("-n")
+            .arg(bash)
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+/// A copy of one of the lab's root directories that can be written to.
+struct Root {
+    directory: tempfile::TempDir,
+}
+
+impl Root {
+    fn of(image: &str) -> Root {
+        let made = Command::new(format!("{REPO}/scripts/lab/image"))
+            .arg(image)
+            .output()
+            .unwrap();
+        let lower = printed(made);
+        let lower = lower.lines().last().unwrap().trim();
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path().display();
+        let script = format!(
+            "mount -t tmpfs tmpfs {top} && mkdir {top}/upper {top}/work {top}/root && \
+             mount -t overlay overlay -o lowerdir={lower},upperdir={top}/upper,workdir={top}/work {top}/root"
+        );
+        printed(Command::new("sh").args(["-c", &script]).output().unwrap());
+        Root { directory }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    /// Every file that is not the image's, with what is in it.
+    fn changes(&self) -> Vec<String> {
+        let find = Command::new("find")
+            .args([".", "!", "-type", "d", "-printf", "%P %s %m\\n"])
+            .current_dir(self.directory.path().join("upper"))
+            .output()
+            .unwrap();
+        let mut lines: Vec<_> = printed(find).lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    }
+
+    fn install(&self, arguments: &[&str]) -> Output {
+        let (root, library) = (self.path(), library());
+        let mut all = vec![
+            "install",
+            "--root",
+            root.to_str().unwrap(),
+            "--lib",
+            library.to_str().unwrap(),
+        ];
+        all.extend(arguments);
+        tool(&all)
+    }
+
+    fn run(&self, program: &[&str]) -> Output {
+        Command::new("chroot")
+            .arg(self.path())
+            .args(program)
+            .env_remove("LD_PRELOAD")
+            .output()
+            .unwrap()
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        let top = self.directory.path();
+        let _ = Command::new("umount")
+            .arg("-l")
+            .arg(top.join("root"))
+            .status();
+        let _ = Command::new("umount").arg("-l").arg(top).status();
+    }
+}
+
+#[test]
+fn install_and_uninstall_a_root() {
+    for image in ["bullseye", "bookworm"] {
+        let root = Root::of(image);
+        let before = root.changes();
+        let said = printed(root.install(&[]));
+        assert!(
+            said.contains("installed") && said.contains("written"),
+            "{said}"
+        );
+        let preload = fs::read_to_string(root.path().join("etc/ld.so.preload")).unwrap();
+        assert_eq!(preload, "/usr/$LIB/libproclens.so\n");
+        let ran = root.run(&["/bin/cat", "/etc/hostname"]);
+        assert_eq!(
+            text(&ran.stderr).replace("cat: /etc/hostname: No such file or directory\n", ""),
+            ""
+        );
+        let maps = root.run(&[
+            "/bin/sh",
+            "-c",
+            "mount -t proc proc /proc; grep -c libproclens /proc/self/maps; umount /proc",
+        ]);
+        assert_ne!(text(&maps.stdout), "0\n", "{image}");
+        // Once more changes nothing.
+        let once = root.changes();
+        printed(root.install(&[]));
+        assert_eq!(root.changes(), once);
+        printed(tool(&[
+            "uninstall",
+            "--root",
+            root.path().to_str().unwrap(),
+        ]));
+        let left: Vec<_> = root
+            .changes()
+            .into_iter()
+            .filter(|line| !before.contains(line))
+            .collect();
+        // An overlay remembers what was removed only if it was the image's.
+        assert_eq!(left, Vec::<String>::new(), "{image}");
+    }
+}
+
+#[test]
+fn install_keeps_what_others_preload() {
+    let root = Root::of("bookworm");
+    let preload = root.path().join("etc/ld.so.preload");
+    fs::write(&preload, "# ours\n").unwrap();
+    printed(root.install(&[]));
+    assert_eq!(
+        fs::read_to_string(&preload).unwrap(),
+        "# ours\n/usr/$LIB/libproclens.so\n"
+    );
+    printed(tool(&[
+        "uninstall",
+        "--root",
+        root.path().to_str().unwrap(),
+    ]));
+    assert_eq!(fs::read_to_string(&preload).unwrap(), "# ours\n");
+}
+
+/// The trial is a program of the root that fails.
+#[test]
+fn a_failed_trial_leaves_the_root_as_it_was() {
+    let root = Root::of("bookworm");
+    fs::copy(
+        root.path().join("bin/false"),
+        root.path().join("usr/bin/true"),
+    )
+    .unwrap();
+    let before = root.changes();
+    let output = root.install(&[]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stderr).contains("nothing was changed"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert_eq!(root.changes(), before);
+}
+
+#[test]
+fn musl_reads_no_preload_file_and_install_says_so() {
+    let root = Root::of("musl");
+    let said = printed(root.install(&[]));
+    assert!(
+        said.contains("ENV LD_PRELOAD=/usr/lib/libproclens.so"),
+        "{said}"
+    );
+    assert!(root.path().join("usr/lib/libproclens.so").is_file());
+    assert!(!root.path().join("etc/ld.so.preload").exists());
+    printed(tool(&[
+        "uninstall",
+        "--root",
+        root.path().to_str().unwrap(),
+    ]));
+    assert!(!root.path().join("usr/lib/libproclens.so").exists());
+}
