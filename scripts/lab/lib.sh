@@ -1,0 +1,154 @@
+# lib.sh: what the lab's programs share. Sourced by bash, never run.
+#
+# - one place that knows which Debian package brings which program (`need`);
+# - where each cgroup controller lives on this machine, v1, v2 or hybrid;
+# - what has to be undone when a program ends, however it ends (`undo`).
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+repo=$(cd "$here/../.." && pwd -P)
+cache=${PROCLENS_LAB_CACHE:-/var/cache/proclens-lab}
+me=$(basename "$0")
+
+say() { printf '%s: %s\n' "$me" "$*" >&2; }
+die() { say "$*"; exit "${status:-1}"; }
+
+# The comment block at the top of a program is its help text.
+usage() { sed -n '2,/^[^#]/{/^#/!q;s/^# \{0,1\}//p}' "$0"; exit "${1:-0}"; }
+
+# --- packages ---------------------------------------------------------------
+
+# program -> Debian package; a program that is not listed has its package's name.
+package_of() {
+  case $1 in
+    free | top | vmstat | uptime | ps) echo procps ;;
+    unshare | setpriv | taskset | nsenter | mount) echo util-linux ;;
+    qemu-system-x86_64) echo qemu-system-x86 ;;
+    dockerd) echo docker.io ;;
+    musl-gcc) echo musl-tools ;;
+    cc | gcc) echo gcc ;;
+    xz) echo xz-utils ;;
+    depmod | modprobe) echo kmod ;;
+    dpkg-source) echo dpkg-dev ;;
+    *) echo "$1" ;;
+  esac
+}
+
+# need PROGRAM...: each is there, or is installed where apt can. With one apt run,
+# waiting for another one's lock instead of failing.
+need() {
+  local missing=() p
+  for p in "$@"; do command -v "$p" >/dev/null || missing+=("$(package_of "$p")"); done
+  [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+  for p in "$@"; do command -v "$p" >/dev/null || die "needs $p ($(package_of "$p"))"; done
+}
+
+install_packages() {
+  local list
+  list=$(printf '%s\n' "$@" | sort -u | tr '\n' ' ')
+  command -v apt-get >/dev/null || die "needs these packages, and there is no apt-get to bring them: $list"
+  [ "$(id -u)" = 0 ] || die "needs these packages (as root: apt-get install $list)"
+  say "installing $list"
+  # shellcheck disable=SC2086 # a list of names
+  quiet_apt install $list || { quiet_apt update && quiet_apt install $list; } ||
+    die "apt-get could not install $list"
+}
+
+quiet_apt() {
+  local verb=$1 out
+  shift
+  out=$(DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 \
+    --no-install-recommends "$verb" "$@" 2>&1) || { printf '%s\n' "$out" | tail -n 5 >&2; return 1; }
+}
+
+# need_files FILE... -- the packages that bring them (headers, a static busybox)
+need_file() { [ -e "$1" ] || install_packages "$2"; [ -e "$1" ] || die "needs $1 ($2)"; }
+
+# --- undoing ----------------------------------------------------------------
+
+undo_list=()
+watched= watched_signal=TERM # see run_watched
+undo() { undo_list=("$*" "${undo_list[@]}"); } # undo COMMAND: run it at the end, last one first
+undo_all() {
+  local c
+  trap '' INT TERM HUP
+  [ -z "$watched" ] || { kill "-$watched_signal" "$watched"; wait "$watched"; } 2>/dev/null
+  for c in "${undo_list[@]}"; do eval "$c"; done
+  undo_list=()
+}
+# In the program that makes things: `undo_at_exit` once, then undo as often as needed.
+undo_at_exit() {
+  trap undo_all EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  trap 'exit 129' HUP
+}
+
+# run_watched COMMAND...: run it so that a signal to this program ends it at once
+# (bash runs a trap only after the foreground command has ended). A function has
+# to `exec` what it runs, or the signal ends only its shell.
+run_watched() {
+  "$@" <&0 &
+  watched=$!
+  local rc=0
+  wait "$watched" || rc=$?
+  watched=
+  return "$rc"
+}
+
+# --- cgroups ----------------------------------------------------------------
+
+# cgroup_dir CONTROLLER: where that controller's hierarchy is mounted.
+# cgroup_version CONTROLLER: 1 or 2. Both empty where nobody has the controller.
+cgroup_scan() {
+  local c
+  while read -r line; do
+    local left=${line%% - *} right=${line#* - } point
+    # shellcheck disable=SC2086
+    set -- $left
+    point=$5
+    # shellcheck disable=SC2086
+    set -- $right
+    case $1 in
+      cgroup) for c in ${3//,/ }; do cgroup_at[$c]=$point cgroup_is[$c]=1; done ;;
+      cgroup2) v2_root=$point ;;
+    esac
+  done </proc/self/mountinfo
+  if [ -n "$v2_root" ]; then
+    for c in $(cat "$v2_root/cgroup.controllers" 2>/dev/null); do
+      [ -n "${cgroup_at[$c]}" ] || cgroup_at[$c]=$v2_root cgroup_is[$c]=2
+    done
+    # On v2 the CPU time is part of every cgroup.
+    [ -n "${cgroup_at[cpuacct]}" ] || [ "${cgroup_is[cpu]}" != 2 ] ||
+      cgroup_at[cpuacct]=$v2_root cgroup_is[cpuacct]=2
+  fi
+}
+declare -A cgroup_at cgroup_is
+v2_root=
+
+# cgroup_mode: v1, v2, memory-v1 or cpu-v1 (hybrids named by what v1 has), or none
+cgroup_mode() {
+  case ${cgroup_is[memory]}${cgroup_is[cpu]} in
+    11) echo v1 ;;
+    22) echo v2 ;;
+    12) echo memory-v1 ;;
+    21) echo cpu-v1 ;;
+    *) echo none ;;
+  esac
+}
+
+# bytes 512M -> 536870912
+bytes() {
+  case $1 in
+    max | -1) echo max ;;
+    *[Kk]) echo $((${1%?} << 10)) ;;
+    *[Mm]) echo $((${1%?} << 20)) ;;
+    *[Gg]) echo $((${1%?} << 30)) ;;
+    *) echo "$1" ;;
+  esac
+}
+
+# put VALUE FILE: write, and say what the kernel thought of it
+put() {
+  local err
+  err=$( (echo "$1" >"$2") 2>&1) || { say "cannot write $1 to $2: ${err##*: }"; return 1; }
+}
