@@ -127,19 +127,22 @@ fn vmstat() {
 fn uptime_and_load() {
     needs_containers!();
     let container = Plan::usual().start();
+    let loads = || container.with("cat /proc/loadavg");
+    let before = loads();
     let text = container.with("uptime");
+    let after = loads();
     assert!(is_young(&text), "{text}");
     let age = container.with("cat /proc/uptime");
     let age = number(age.split(' ').next().unwrap_or_default());
     assert!(age < 100.0, "{age}");
     // A new container has no past load, whatever the machine's is.
-    let load = container.with("cat /proc/loadavg");
-    let load: Vec<_> = load.split_whitespace().collect();
+    let [before, load] =
+        [&before, &after].map(|text| text.split_whitespace().collect::<Vec<&str>>());
     assert!(number(load[2]) < 0.2, "{load:?}");
     let shown = text.rsplit("load average: ").next().expect("load");
     let shown: Vec<_> = shown.split_whitespace().map(number).collect();
-    for (shown, read) in shown.iter().zip(&load) {
-        between("load", *shown, number(read), number(read), 0.1);
+    for (i, shown) in shown.iter().enumerate() {
+        between("load", *shown, number(before[i]), number(load[i]), 0.01);
     }
     let (running, total) = load[3].split_once('/').expect("running/total");
     // cat, sleep: what can be seen in this PID namespace.
@@ -307,20 +310,17 @@ fn unlimited() {
     let cpus = container.cpus;
     check_numbers(&container, cpus, u64::MAX);
     // The size is the machine's, the use is the container's.
+    let available = || host("/proc/meminfo", "MemAvailable");
+    let before = available();
     let text = container.with("cat /proc/meminfo");
+    let after = available();
     let shmem = container.memory_stat("total_shmem", "shmem") as f64 / 1024.0;
     between("Shmem", field(&text, "Shmem"), shmem, shmem, 1024.0);
     let anon = container.memory_stat("total_rss", "anon") as f64 / 1024.0;
     between("AnonPages", field(&text, "AnonPages"), anon, anon, 4096.0);
     assert!(field(&text, "MemFree") <= field(&text, "MemAvailable"));
-    let available = host("/proc/meminfo", "MemAvailable");
-    between(
-        "MemAvailable",
-        field(&text, "MemAvailable"),
-        available,
-        available,
-        1e6,
-    );
+    let of = field(&text, "MemAvailable");
+    between("MemAvailable", of, before, after, 1e6);
 }
 
 #[test]
@@ -632,10 +632,10 @@ fn procfs_reads_the_same() {
 fn time_adds_up() {
     needs_containers!();
     let container = Plan::usual().start();
-    // One process that reads twice: no field goes back, and the sum is the CPUs' time.
-    let script =
-        "cat /proc/uptime; head -n1 /proc/stat; sleep 2; cat /proc/uptime; head -n1 /proc/stat";
-    let text = container.with_shell(script);
+    let cpus = container.cpus as f64;
+    // Twice, by processes of one container: no field goes back, and the sum is the CPUs' time.
+    let look = "cat /proc/uptime; head -n1 /proc/stat; cat /proc/uptime";
+    let text = container.with_shell(&format!("{look}; sleep 2; {look}"));
     let rows: Vec<Vec<f64>> = text
         .lines()
         .map(|l| {
@@ -645,18 +645,12 @@ fn time_adds_up() {
                 .collect()
         })
         .collect();
-    let [up1, cpu1, up2, cpu2] = [0, 1, 2, 3].map(|i| &rows[i]);
+    let (cpu1, cpu2) = (&rows[1], &rows[4]);
     for (field, (before, after)) in cpu1.iter().zip(cpu2).enumerate() {
         assert!(after >= before, "field {field} goes back: {text}");
     }
     let total: f64 = cpu2.iter().sum::<f64>() - cpu1.iter().sum::<f64>();
-    let elapsed = (up2[0] - up1[0]) * 100.0 * container.cpus as f64;
-    // Two processes, read one after the other.
-    between(
-        "ticks",
-        total,
-        elapsed,
-        elapsed,
-        40.0 * container.cpus as f64,
-    );
+    // Each was read between two readings of the time; a tick per CPU at either end.
+    let ticks = |from: usize, to: usize| (rows[to][0] - rows[from][0]) * 100.0 * cpus;
+    between("ticks", total, ticks(2, 3), ticks(0, 5), 2.0 * cpus + 1.0);
 }
