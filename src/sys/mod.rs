@@ -177,6 +177,14 @@ pub fn memory_file(name: &CStr, flags: u32) -> Result<Fd, Errno> {
     unsafe { call!(SYS_memfd_create, name.as_ptr(), flags) }.map(|fd| Fd(fd as c_int))
 }
 
+/// `fcntl(2)`, F_ADD_SEALS: what is in a memory file stays as it is, whoever writes.
+pub fn seal(fd: c_int) -> Result<(), Errno> {
+    const ALL: c_int =
+        libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
+    // SAFETY: touches no memory of ours.
+    unsafe { call!(SYS_fcntl, fd, libc::F_ADD_SEALS, ALL) }.map(drop)
+}
+
 /// `unlink(2)`.
 pub fn unlink(path: &CStr) -> Result<(), Errno> {
     // SAFETY: the kernel reads the path, which ends with its NUL.
