@@ -47,7 +47,7 @@ pub fn file<'m, K: Kernel>(
             let host_btime = field(host, b"btime").ok_or((Trouble::Unreadable, Errno::GARBAGE))?;
             let (sample, age) = sample(kernel, &place, settings, arena)?;
             let tasks = kernel.tasks(&place, arena).map_err(unreadable)?;
-            let btime = if settings.container_time {
+            let btime = if settings.container_time && !kernel.holds_against_boot() {
                 btime(host_btime, &age)
             } else {
                 host_btime
@@ -213,7 +213,9 @@ pub fn start_ticks<K: Kernel>(
     let place = kernel.place(arena).map_err(unreadable)?;
     // As uptime: without CPU time of its own the container has the host's clock.
     place.home_or_root(gather::Controller::Cpuacct, settings.cpus.is_some())?;
-    let start = place.start_ticks.filter(|_| settings.container_time);
+    let start = place
+        .start_ticks
+        .filter(|_| settings.container_time && !kernel.holds_against_boot());
     start.ok_or((Trouble::NoContainer, Errno(0)))
 }
 

@@ -34,6 +34,12 @@ pub trait Kernel {
     /// Microseconds since boot, suspended time included (`CLOCK_BOOTTIME`).
     fn boot_us(&self) -> Result<u64, Errno>;
 
+    /// True if whoever asks has the time since boot from that clock, which nothing touches, and
+    /// holds start times against it: then these stay the host's.
+    fn holds_against_boot(&self) -> bool {
+        false
+    }
+
     /// The container's tasks; how many threads in R and D, how many at all.
     fn tasks(&self, place: &Place, arena: &mut Arena) -> Result<Tasks, Errno>;
 

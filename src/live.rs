@@ -17,6 +17,8 @@ use crate::tasks;
 use crate::text::Out;
 use core::ffi::CStr;
 use core::num::NonZero;
+#[cfg(feature = "preload")]
+use core::sync::atomic::{AtomicU8, Ordering};
 use once_cell::race::OnceRef;
 
 /// The kernel that runs this process.
@@ -60,6 +62,21 @@ impl Kernel for Live {
 
     fn boot_us(&self) -> Result<u64, Errno> {
         sys::clock_us(libc::CLOCK_BOOTTIME)
+    }
+
+    /// procps from 4.0.4 on; found out once, it does not change.
+    #[cfg(feature = "preload")]
+    fn holds_against_boot(&self) -> bool {
+        const NO: u8 = 1;
+        const YES: u8 = 2;
+        static KNOWN: AtomicU8 = AtomicU8::new(0);
+        let mut known = KNOWN.load(Ordering::Relaxed);
+        if known == 0 {
+            let refers = sys::link::refers(b"libproc2.so", c"clock_gettime");
+            known = if refers { YES } else { NO };
+            KNOWN.store(known, Ordering::Relaxed);
+        }
+        known == YES
     }
 
     fn place<'m>(&self, arena: &mut Arena<'m>) -> Result<Place<'m>, Errno> {

@@ -129,6 +129,30 @@ unsafe fn find_from(first: *const Object, own: usize, name: &CStr) -> *const u8 
     null()
 }
 
+/// True if an object that stands before libc, so that it was there from the start and stays, has a
+/// file name that begins with `file` and refers to `symbol` of another one.
+pub fn refers(file: &[u8], symbol: &CStr) -> bool {
+    let mut object = loaded().0;
+    // SAFETY: the linker's list: valid objects with names that live as long; none is looked at that
+    // could be unloaded meanwhile.
+    unsafe {
+        while let Some(o) = object.as_ref() {
+            if !lookup(o, c"__errno_location").is_null() {
+                return false; // libc
+            }
+            if !o.name.is_null() {
+                let path = super::memory::terminated(o.name).to_bytes();
+                let last = memchr::memrchr(b'/', path).map_or(0, |slash| slash + 1);
+                if path.get(last..).is_some_and(|name| name.starts_with(file)) {
+                    return Tables::of(o).is_some_and(|t| t.refer_to(symbol));
+                }
+            }
+            object = o.next;
+        }
+    }
+    false
+}
+
 /// The path of the file that this object was loaded from, as the linker was told it.
 pub fn own_path() -> Option<&'static CStr> {
     let (first, own) = loaded();
@@ -177,57 +201,81 @@ struct Tables {
 /// # Safety
 /// `object` must be one of the linker's list.
 unsafe fn lookup(object: &Object, name: &CStr) -> *const u8 {
-    const DT_HASH: i64 = 4;
-    const DT_STRTAB: i64 = 5;
-    const DT_SYMTAB: i64 = 6;
-    const DT_GNU_HASH: i64 = 0x6fff_fef5;
-    const DT_VERSYM: i64 = 0x6fff_fff0;
-    let mut tables = Tables {
-        base: object.base,
-        symbols: null(),
-        strings: null(),
-        gnu_hash: null(),
-        sysv_hash: null(),
-        versions: null(),
-    };
-    let mut entry = object.dynamic;
-    // SAFETY: a dynamic section ends with DT_NULL.
-    while let Some(d) = unsafe { entry.as_ref() } {
-        // glibc adds the base to these pointers in place, musl and the vDSO do not: an offset into
-        // the object is below its base, an address is not.
-        let address = if d.value < object.base {
-            d.value.wrapping_add(object.base)
-        } else {
-            d.value
-        };
-        match d.tag {
-            0 => break,
-            DT_HASH => tables.sysv_hash = address as *const u32,
-            DT_STRTAB => tables.strings = address as *const c_char,
-            DT_SYMTAB => tables.symbols = address as *const Symbol,
-            DT_GNU_HASH => tables.gnu_hash = address as *const u32,
-            DT_VERSYM => tables.versions = address as *const u16,
-            _ => {}
-        }
-        // SAFETY: not the last entry, so there is one more.
-        entry = unsafe { entry.add(1) };
-    }
-    if tables.symbols.is_null() || tables.strings.is_null() {
-        return null();
-    }
-    // SAFETY: the tables of a loaded object.
+    // SAFETY: the caller's; the tables of a loaded object.
     unsafe {
-        if !tables.gnu_hash.is_null() {
-            tables.by_gnu_hash(name)
-        } else if !tables.sysv_hash.is_null() {
-            tables.by_sysv_hash(name)
-        } else {
-            null()
+        match Tables::of(object) {
+            Some(tables) if !tables.gnu_hash.is_null() => tables.by_gnu_hash(name),
+            Some(tables) if !tables.sysv_hash.is_null() => tables.by_sysv_hash(name),
+            _ => null(),
         }
     }
 }
 
 impl Tables {
+    /// None for an object without symbols.
+    ///
+    /// # Safety
+    /// `object` must be one of the linker's list.
+    unsafe fn of(object: &Object) -> Option<Tables> {
+        const DT_HASH: i64 = 4;
+        const DT_STRTAB: i64 = 5;
+        const DT_SYMTAB: i64 = 6;
+        const DT_GNU_HASH: i64 = 0x6fff_fef5;
+        const DT_VERSYM: i64 = 0x6fff_fff0;
+        let mut tables = Tables {
+            base: object.base,
+            symbols: null(),
+            strings: null(),
+            gnu_hash: null(),
+            sysv_hash: null(),
+            versions: null(),
+        };
+        let mut entry = object.dynamic;
+        // SAFETY: a dynamic section ends with DT_NULL.
+        while let Some(d) = unsafe { entry.as_ref() } {
+            // glibc adds the base to these pointers in place, musl and the vDSO do not: an offset into
+            // the object is below its base, an address is not.
+            let address = if d.value < object.base {
+                d.value.wrapping_add(object.base)
+            } else {
+                d.value
+            };
+            match d.tag {
+                0 => break,
+                DT_HASH => tables.sysv_hash = address as *const u32,
+                DT_STRTAB => tables.strings = address as *const c_char,
+                DT_SYMTAB => tables.symbols = address as *const Symbol,
+                DT_GNU_HASH => tables.gnu_hash = address as *const u32,
+                DT_VERSYM => tables.versions = address as *const u16,
+                _ => {}
+            }
+            // SAFETY: not the last entry, so there is one more.
+            entry = unsafe { entry.add(1) };
+        }
+        (!tables.symbols.is_null() && !tables.strings.is_null()).then_some(tables)
+    }
+
+    /// True if `name` is among what this object wants of others: in a GNU hash table's object the
+    /// symbols before the first one that it covers.
+    ///
+    /// # Safety
+    /// The tables must be those of a loaded object.
+    unsafe fn refer_to(&self, name: &CStr) -> bool {
+        if self.gnu_hash.is_null() {
+            return false;
+        }
+        // SAFETY: the second word of the header; all symbols below it are within the table, their
+        // names within the strings.
+        unsafe {
+            let first = *self.gnu_hash.add(1);
+            (1..first).any(|index| {
+                let symbol = &*self.symbols.add(index as usize);
+                let text = self.strings.add(symbol.name as usize);
+                symbol.section == 0 && super::memory::terminated(text) == name
+            })
+        }
+    }
+
     /// # Safety
     /// The tables must be those of a loaded object.
     unsafe fn by_gnu_hash(&self, name: &CStr) -> *const u8 {
