@@ -164,7 +164,13 @@ impl Kernel for Live {
         let start = || {
             let _ = start_sampler(settings);
         };
-        sampler::load(&store, sample, pressure_us, || may_start(settings), start)
+        sampler::load(
+            &store,
+            sample,
+            pressure_us,
+            || may_start(settings, place),
+            start,
+        )
     }
 }
 
@@ -193,7 +199,7 @@ fn key(settings: &Settings) -> u64 {
 use sampler::helper::{may_start, start_sampler};
 
 #[cfg(not(feature = "preload"))]
-fn may_start(_: &Settings) -> bool {
+fn may_start(_: &Settings, _: &Place) -> bool {
     false
 }
 

@@ -3,6 +3,7 @@
 //! nothing else needs to be installed.
 
 use super::run_alone;
+use crate::gather::{Controller, Place};
 use crate::settings::Settings;
 use crate::sys::memory::terminated;
 use crate::sys::process::is_subreaper;
@@ -15,21 +16,16 @@ use core::ffi::{CStr, c_char};
 const SAMPLER: &CStr = c"sampler";
 
 /// Whether this process is one that may start the container's sampler.
-pub fn may_start(settings: &Settings<'_>) -> bool {
-    settings.sampler && !inherits_orphans() && !is_confined()
+pub fn may_start(settings: &Settings<'_>, place: &Place<'_>) -> bool {
+    settings.sampler && !inherits_orphans() && !is_confined(place)
 }
 
 /// Starts the container's sampler. `Err` says why it could not be.
 pub fn start_sampler(settings: &Settings<'_>) -> Result<(), Errno> {
     let path = link::own_path().ok_or(Errno::MISSING)?;
     let mut room = [0; 512];
-    let mut out = Out::new(&mut room);
-    out.bytes(settings.state.unwrap_or_default());
-    out.byte(0);
-    let directory = out
-        .finish()
-        .and_then(|text| CStr::from_bytes_until_nul(text).ok())
-        .ok_or(Errno::NO_ROOM)?;
+    let state = settings.state.unwrap_or_default();
+    let directory = path_in(&mut room, |out| out.bytes(state)).ok_or(Errno::NO_ROOM)?;
     start(path, &[c"proclens", SAMPLER, directory])
 }
 
@@ -41,9 +37,49 @@ fn inherits_orphans() -> bool {
 
 /// A program that has put more seccomp filters on itself than the container's init has may be
 /// killed for a call that it never makes by itself, such as `execve`.
-fn is_confined() -> bool {
+fn is_confined(place: &Place<'_>) -> bool {
     let own = filters(c"/proc/self/status");
-    own > filters(c"/proc/1/status").or(own)
+    if own <= filters(c"/proc/1/status").or(own) {
+        return false;
+    }
+    // In the machine's PID namespace process 1 is not the container's: its first process is.
+    !place.initial_pid_namespace
+        || first_of(place)
+            .and_then(filters_of)
+            .is_none_or(|first| own > Some(first))
+}
+
+/// The process that has been in the container's cgroup for longest, unless it is this one.
+fn first_of(place: &Place<'_>) -> Option<u64> {
+    let home = [Controller::Pids, Controller::Memory, Controller::Cpuacct]
+        .into_iter()
+        .find_map(|controller| place.home(controller).ok())?;
+    let mut room = [0; 1024];
+    let file = sys::open(path_in(&mut room, |out| {
+        out.bytes(home.directory);
+        out.bytes(b"/cgroup.procs");
+    })?)
+    .ok()?;
+    let mut text = [0; 32];
+    let length = sys::read_at(file.raw(), &mut text, 0).ok()?;
+    let first = decimal(lines(text.get(..length)?).next()?)?;
+    (first != u64::from(sys::process_id())).then_some(first)
+}
+
+fn filters_of(process: u64) -> Option<u64> {
+    let mut room = [0; 48];
+    filters(path_in(&mut room, |out| {
+        out.bytes(b"/proc/");
+        out.decimal(process);
+        out.bytes(b"/status");
+    })?)
+}
+
+fn path_in(room: &mut [u8], print: impl FnOnce(&mut Out)) -> Option<&CStr> {
+    let mut out = Out::new(room);
+    print(&mut out);
+    out.byte(0);
+    CStr::from_bytes_until_nul(out.finish()?).ok()
 }
 
 /// How many seccomp filters a process has (`fs/proc/array.c`, since Linux 5.9).
