@@ -597,10 +597,15 @@ fn procfs_reads_the_same() {
         page_size: 4096,
         is_little_endian: true,
     };
-    // Some work, so that there is CPU time to be told.
-    container
-        .program(&["timeout", "1", "sh", "-c", "while :; do :; done"])
-        .output();
+    // Some work, so that there is CPU time to be told: on a busy machine it takes longer.
+    for _ in 0..60 {
+        container
+            .program(&["timeout", "1", "sh", "-c", "while :; do :; done"])
+            .output();
+        if container.cpu_us() > 400_000 {
+            break;
+        }
+    }
     let before = container.cpu_us();
     let stat = bytes("/proc/stat");
     let after = container.cpu_us();
@@ -611,7 +616,7 @@ fn procfs_reads_the_same() {
     assert!(busy > 300_000.0, "{busy}");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.expect("time").as_secs() as f64;
-    between("btime", stat.btime as f64, now - 60.0, now + 1.0, 0.0);
+    between("btime", stat.btime as f64, now - 300.0, now + 1.0, 0.0);
     assert!(stat.procs_running.expect("procs_running") >= 1);
 
     let uptime = Uptime::from_read(bytes("/proc/uptime").as_bytes()).expect("uptime");
@@ -625,7 +630,7 @@ fn procfs_reads_the_same() {
     assert!(uptime.idle <= uptime.uptime * container.cpus as f64 + 0.1);
     let load = LoadAverage::from_read(bytes("/proc/loadavg").as_bytes()).expect("loadavg");
     assert!(load.cur >= 1 && load.max >= 2 && load.max < 10, "{load:?}");
-    assert!(load.one < 2.0 && load.fifteen < 0.5, "{load:?}");
+    assert!(load.one < 3.0 && load.fifteen < 0.5, "{load:?}");
 }
 
 #[test]
