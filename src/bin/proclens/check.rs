@@ -83,25 +83,29 @@ pub fn run(
     let (Ok(subject), true) = (&subject, program != Some(None)) else {
         let what = match (subject, command.first()) {
             (Err(failure), _) => failure.to_string(),
-            (_, name) => format!(
-                "{}: no such program in PATH",
-                name.map_or("", String::as_str)
-            ),
+            (_, name) => {
+                let name = name.map_or("", String::as_str);
+                let place = if name.contains('/') { "" } else { " in PATH" };
+                format!("{name}: no such program{place}")
+            }
         };
         anstream::eprintln!("proclens: {what}");
         return Ok(ExitCode::from(2));
     };
     let view = View::new(subject.clone().unwrap_or(Subject::Own));
     container(&view, &mut findings);
-    let active = match (pid, program.flatten()) {
+    let sources = view.sources();
+    let loaded = match (pid, program.flatten()) {
         (Some(pid), _) => running(pid, &mut findings),
         (_, Some(path)) => {
             named_by_preloads(&mut findings);
             program_file(&path, &mut findings, 0)
+                .is_some_and(|runs| !left_out(&runs, &sources, &mut findings))
         }
         _ => here(&mut findings),
     };
-    settings(&view.sources(), &mut findings);
+    settings(&sources, &mut findings);
+    let active = loaded && sources.settings().on;
     let sound = findings
         .0
         .iter()
@@ -183,7 +187,7 @@ fn here(findings: &mut Findings) -> bool {
         .iter()
         .find_map(|name| found_in_path(name))
     {
-        Some(path) => program_file(&path, findings, 0),
+        Some(path) => program_file(&path, findings, 0).is_some(),
         None => {
             findings.note(
                 "there is no shell here to try it with",
@@ -294,8 +298,8 @@ fn expanded(path: &str) -> Vec<String> {
     }
 }
 
-/// Will the dynamic linker load the library into this program?
-fn program_file(path: &Path, findings: &mut Findings, depth: u32) -> bool {
+/// The file that runs, a script's interpreter, if the dynamic linker loads the library into it.
+fn program_file(path: &Path, findings: &mut Findings, depth: u32) -> Option<PathBuf> {
     let name = path.display();
     let file = match elf::read(path) {
         Ok(file) => file,
@@ -304,7 +308,7 @@ fn program_file(path: &Path, findings: &mut Findings, depth: u32) -> bool {
                 failure.to_string(),
                 "a program must be readable to be looked at",
             );
-            return false;
+            return None;
         }
     };
     match file {
@@ -325,13 +329,13 @@ fn program_file(path: &Path, findings: &mut Findings, depth: u32) -> bool {
             findings.good(format!("{name} is a script for {}", runs.display()));
             program_file(&runs, findings, depth + 1)
         }
-        File::Elf(elf) => dynamic_program(path, &elf, findings),
+        File::Elf(elf) => dynamic_program(path, &elf, findings).then(|| path.to_owned()),
         _ => {
             findings.problem(
                 format!("{name} is no program of this machine"),
                 "name the program that runs it",
             );
-            false
+            None
         }
     }
 }
@@ -422,6 +426,21 @@ fn dynamic_program(path: &Path, elf: &Elf, findings: &mut Findings) -> bool {
     }
 }
 
+/// Does PROCLENS_SKIP name this program? The library looks at the path without links.
+fn left_out(program: &Path, sources: &Sources, findings: &mut Findings) -> bool {
+    let real = program
+        .canonicalize()
+        .unwrap_or_else(|_| program.to_owned());
+    let skipped = sources.settings().skips(real.as_os_str().as_bytes());
+    if skipped {
+        findings.problem(
+            format!("PROCLENS_SKIP leaves {} out", real.display()),
+            "take it out of PROCLENS_SKIP",
+        );
+    }
+    skipped
+}
+
 /// Is it loaded in a process that runs?
 fn running(pid: u32, findings: &mut Findings) -> bool {
     let maps = match fs::read_to_string(format!("/proc/{pid}/maps")) {
@@ -435,10 +454,9 @@ fn running(pid: u32, findings: &mut Findings) -> bool {
         }
     };
     let sources = Sources::of_process(pid);
-    let settings = sources.settings();
     let executable = processes::executable(pid).unwrap_or_default();
     let name = format!("process {pid} ({})", executable.to_string_lossy());
-    if settings.skips(executable.as_bytes()) {
+    if sources.settings().skips(executable.as_bytes()) {
         findings.problem(
             format!("PROCLENS_SKIP leaves {name} out"),
             "take it out of PROCLENS_SKIP and start it again",
@@ -448,7 +466,7 @@ fn running(pid: u32, findings: &mut Findings) -> bool {
     if let Some(line) = maps.lines().find(|line| line.contains(LIBRARY)) {
         let path = line.split_whitespace().nth(5).unwrap_or(LIBRARY);
         findings.good(format!("{name} has loaded {path}"));
-        return settings.on;
+        return true;
     }
     let file = elf::read(Path::new(&format!("/proc/{pid}/exe")));
     match file {
@@ -495,7 +513,7 @@ fn settings(sources: &Sources, findings: &mut Findings) {
 fn secure(path: &Path) -> Option<&'static str> {
     let mode = fs::metadata(path).ok()?.permissions().mode();
     if mode & 0o6000 != 0 {
-        return Some("runs with another user's rights");
+        return Some("runs with another user's rights when others start it");
     }
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
     // SAFETY: two C strings, and no room to be written to.

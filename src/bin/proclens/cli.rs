@@ -1,6 +1,7 @@
 //! The command line. The man pages and the completions are made from this as well.
 
 use crate::advice::Format;
+use crate::json;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -16,6 +17,27 @@ Examples:
 
 Exit status: 0 done; 1 could not be done, the line on stderr says what to do; 2 bad arguments.
 Settings: PROCLENS_* in the environment and /etc/proclens.conf, see `proclens explain`.";
+
+const SHOW: &str = "\
+Examples:
+  proclens show meminfo
+  proclens show --pid 4711 cpuinfo
+  proclens show --cgroup /docker/1d2c load
+  proclens show --all --json";
+
+const EXPLAIN: &str = "\
+Examples:
+  proclens explain
+  proclens explain --pid 4711 --json";
+
+const CHECK: &str = "\
+Examples:
+  proclens check
+  proclens check -- java -version
+  proclens check --pid 4711
+
+Exit status: 0 the library is active; 1 it is not, or something wants attention; 2 the
+check could not be made.";
 
 /// See the container as its programs see it, and why.
 #[derive(Debug, Parser)]
@@ -40,9 +62,7 @@ pub struct Whose {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print what a program in the container reads: one file, or an overview
-    #[command(
-        after_help = "Examples:\n  proclens show meminfo\n  proclens show --pid 4711 cpuinfo\n  proclens show --all --json"
-    )]
+    #[command(after_help = SHOW, after_long_help = format!("{SHOW}\n\n{}\n\n{}", json::REPORT, json::CONTAINERS))]
     Show {
         /// A virtual file (meminfo, /proc/stat, …), sysinfo, cpus or load; without: an overview
         file: Option<String>,
@@ -56,9 +76,7 @@ pub enum Command {
         json: bool,
     },
     /// Say for each number which files it came from and which rule decided
-    #[command(
-        after_help = "Examples:\n  proclens explain\n  proclens explain --pid 4711 --json\n\nThe JSON keeps its form as long as its field `schema` is 1."
-    )]
+    #[command(after_help = EXPLAIN, after_long_help = format!("{EXPLAIN}\n\n{}", json::REPORT))]
     Explain {
         #[command(flatten)]
         whose: Whose,
@@ -67,9 +85,7 @@ pub enum Command {
         json: bool,
     },
     /// Find out whether the library works here, in a program or in a running process
-    #[command(
-        after_help = "Examples:\n  proclens check\n  proclens check -- java -version\n  proclens check --pid 4711\n\nExit status: 0 the library is active; 1 it is not, or something wants attention; 2 the\ncheck could not be made."
-    )]
+    #[command(after_help = CHECK, after_long_help = format!("{CHECK}\n\n{}", json::CHECK))]
     Check {
         /// A running process
         #[arg(long, value_name = "N", conflicts_with = "command")]
@@ -108,6 +124,9 @@ pub enum Command {
         lib: Option<PathBuf>,
     },
     /// Take back what install did
+    #[command(
+        after_help = "Examples:\n  proclens uninstall\n  proclens uninstall --root /mnt/image\n\nWhat others preload stays."
+    )]
     Uninstall {
         /// The root directory
         #[arg(long, value_name = "DIR", default_value = "/")]

@@ -38,7 +38,7 @@ struct Row {
     swap_used: u64,
     swap_limit: u64,
     load: [f64; 3],
-    /// Threads.
+    /// Processes and threads, as the pids controller counts them: `docker stats` calls them PIDS.
     tasks: u64,
     uptime_seconds: u64,
     command: String,
@@ -78,10 +78,13 @@ pub fn run(json: bool, out: &mut dyn Write) -> Result<()> {
 
 /// The containers, by their cgroup, each with the process that stands for it: the first of its
 /// PID namespace, or the oldest.
+///
+/// A cgroup in which processes of the host are as well is none (a browser's sandbox, a session in
+/// which somebody used chroot), unless all they do there is wait for the container's first.
 fn find() -> BTreeMap<String, u32> {
     let own = std::process::id();
     let (namespace, root) = (processes::pid_namespace(own), processes::root(own));
-    let mut hosts = HashSet::new();
+    let mut hosts = Vec::new();
     let mut first: HashMap<PathBuf, u32> = HashMap::new();
     let mut guests = Vec::new();
     for pid in processes::all() {
@@ -90,7 +93,7 @@ fn find() -> BTreeMap<String, u32> {
         };
         let outside = Some(&theirs) == namespace.as_ref();
         if outside && (processes::root(pid) == root || processes::root(pid).is_none()) {
-            hosts.insert(path);
+            hosts.push((pid, path));
             continue;
         }
         if !outside && processes::is_first(pid) {
@@ -98,13 +101,22 @@ fn find() -> BTreeMap<String, u32> {
         }
         guests.push((pid, theirs, path));
     }
+    let waiting: HashSet<u32> = first
+        .values()
+        .copied()
+        .filter_map(processes::parent)
+        .collect();
+    let hosts: HashSet<String> = hosts
+        .into_iter()
+        .filter(|(pid, _)| !waiting.contains(pid))
+        .map(|(_, path)| path)
+        .collect();
     let mut found: BTreeMap<String, (bool, u64, u32)> = BTreeMap::new();
     for (pid, namespace, path) in guests {
         let pid1 = first.get(&namespace).copied();
         let whole = pid1.and_then(cgroup_of).unwrap_or_else(|| path.clone());
         let whole = membership::container(path.as_bytes(), whole.as_bytes(), pid1.is_none());
         let whole = String::from_utf8_lossy(whole).into_owned();
-        // Where processes of the host are as well, a program only has a room of its own.
         if whole == "/" || hosts.contains(&whole) {
             continue;
         }
@@ -155,13 +167,14 @@ fn row(cgroup: String, pid: u32, view: &View, before: (u64, Instant)) -> Option<
     let (busy, now) = busy_us(view)?;
     let passed = now.duration_since(before.1).as_micros().max(1) as f64;
     let machine = Machine::of(view, &settings).ok()?;
-    let memory_used = view
+    let (memory_used, tasks) = view
         .ask(|view, mut arena| {
             let place = view
                 .place(&mut arena)
                 .map_err(|e| (Trouble::Unreadable, e))?;
             let memory = gather::memory(view, &place, &settings, true, &mut arena)?;
-            Ok(memory.usage.saturating_sub(memory.stat.inactive_file))
+            let used = memory.usage.saturating_sub(memory.stat.inactive_file);
+            Ok((used, gather::charged_tasks(view, &place, &mut arena)))
         })
         .ok()?;
     Some(Row {
@@ -175,7 +188,7 @@ fn row(cgroup: String, pid: u32, view: &View, before: (u64, Instant)) -> Option<
         swap_used: machine.memory.swap_used(),
         swap_limit: machine.memory.swap_total,
         load: machine.load.averages,
-        tasks: machine.load.total,
+        tasks: tasks.unwrap_or(machine.load.total),
         uptime_seconds: machine.uptime as u64,
         command: processes::command(pid),
     })

@@ -12,6 +12,7 @@ mod explain;
 mod failure;
 mod generate;
 mod install;
+mod json;
 mod machine;
 mod processes;
 mod report;

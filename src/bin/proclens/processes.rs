@@ -1,6 +1,6 @@
 //! What `/proc` says of processes.
 
-use proclens::gather;
+use proclens::{gather, text};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -29,6 +29,24 @@ pub fn of_cgroup(directory: &Path) -> Vec<u32> {
 /// When it started, ticks since boot.
 pub fn start_ticks(pid: u32) -> Option<u64> {
     gather::start_ticks(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Its parent.
+pub fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name, field 2, may hold anything.
+    let end = stat.iter().rposition(|b| *b == b')')?;
+    text::decimal(text::fields(&stat[end + 1..]).nth(1)?)?
+        .try_into()
+        .ok()
+}
+
+/// True if it is a sampler of the load average, the library's or the tool's own.
+pub fn is_sampler(pid: u32) -> bool {
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = arguments.split(|b| *b == 0);
+    let name = words.next().unwrap_or_default();
+    name.rsplit(|b| *b == b'/').next() == Some(b"proclens") && words.next() == Some(b"sampler")
 }
 
 /// The PID namespace it is in: a name to compare.

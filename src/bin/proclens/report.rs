@@ -1,8 +1,9 @@
 //! Each number with the files and values that it came from and the rule that decided: what
-//! `explain` prints, and with `--json` in the form that EXPLAIN.md promises.
+//! `explain` prints, and with `--json` in the form that [`crate::json`] promises.
 
 use crate::failure::Result;
 use crate::machine::{Load, Machine, Memory, Time};
+use crate::processes;
 use crate::settings::{Given, variable};
 use crate::subject::Subject;
 use crate::units::{duration, short, size};
@@ -13,6 +14,7 @@ use proclens::gather::{self, Controller, Home, Kernel};
 use proclens::log::{self, Trouble};
 use proclens::settings::Settings;
 use proclens::snapshot::{Quota, Rounding, Swap};
+use proclens::state::LOST_AFTER_US;
 use proclens::sys::{self, Errno};
 use serde::Serialize;
 
@@ -35,6 +37,8 @@ pub struct Report {
     pub swap: Number<SwapValue>,
     pub cpu_time: Number<Time>,
     pub load: Number<Load>,
+    /// Who counts for the load averages; nothing where nobody ever has.
+    pub sampler: Option<Sampler>,
     pub uptime: Number<f64>,
     pub settings: Vec<Given>,
 }
@@ -69,6 +73,21 @@ pub struct Source {
     pub says: String,
 }
 
+/// The container's sampler. Seconds before now.
+#[derive(Debug, Serialize)]
+pub struct Sampler {
+    /// It left a sample in time.
+    pub alive: bool,
+    /// Its process, as it is numbered here; unknown where `/proc` does not show it.
+    pub pid: Option<u32>,
+    /// When that process started.
+    pub started_seconds: Option<f64>,
+    /// Samples since the container started, those of earlier samplers among them.
+    pub samples: u64,
+    /// When the last one was taken.
+    pub last_sample_seconds: f64,
+}
+
 /// Bytes.
 #[derive(Debug, Serialize)]
 pub struct SwapValue {
@@ -83,6 +102,10 @@ impl Report {
         let machine = Machine::of(view, settings)?;
         let teller = Teller { view, settings };
         let (cgroups, pid_namespace) = teller.place();
+        let sampler = view
+            .ask(|_, mut arena| teller.sampler(&mut arena))
+            .ok()
+            .flatten();
         Ok(Report {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
@@ -100,7 +123,10 @@ impl Report {
                 |t, arena| t.swap(arena),
             ),
             cpu_time: teller.number(machine.time, CPU_LINES, |t, arena| t.cpu_time(arena)),
-            load: teller.number(machine.load, CPU_LINES, |t, arena| t.load(arena)),
+            load: teller.number(machine.load, CPU_LINES, |t, arena| {
+                t.load(sampler.as_ref(), arena)
+            }),
+            sampler,
             uptime: teller.number(machine.uptime, &[START], |t, arena| t.uptime(arena)),
             settings: sources.given(),
         })
@@ -370,43 +396,75 @@ impl Teller<'_> {
         Ok(("container", because))
     }
 
-    fn load(&self, arena: &mut Arena) -> Told {
-        /// A sampler takes one sample each five seconds.
-        const LATE_US: u64 = 7_500_000;
+    fn load(&self, sampler: Option<&Sampler>, arena: &mut Arena) -> Told {
         let place = self.view.place(arena).map_err(unreadable)?;
-        let age = gather::age(self.view, &place)?.age_us;
+        place.home_or_root(Controller::Cpuacct, self.settings.cpus.is_some())?;
         let tasks = self.view.tasks(&place, arena).map_err(unreadable)?;
         let counted = format!(
             "{} running or ready to, {} waiting for a device, in threads",
             tasks.running, tasks.blocked
         );
+        let off = match self.settings.sampler {
+            true => "",
+            false => " (PROCLENS_SAMPLER=off)",
+        };
+        let ago = |seconds: f64| format!("{seconds:.1} s");
+        let mut because = Vec::new();
+        let rule = match sampler {
+            None => {
+                because.push(format!(
+                    "no sampler has ever counted{off}: bridged from CPU time since the container started"
+                ));
+                "bridged"
+            }
+            Some(found) if found.alive => {
+                let since = match (found.pid, found.started_seconds) {
+                    (Some(pid), Some(seconds)) => {
+                        format!(": process {pid}, for {}", duration(seconds as u64))
+                    }
+                    _ => String::new(),
+                };
+                because.push(format!("the sampler is alive{since}"));
+                "sampler"
+            }
+            Some(found) => {
+                because.push(format!(
+                    "the sampler is gone{off}: the last {} are bridged from CPU time",
+                    ago(found.last_sample_seconds)
+                ));
+                "bridged"
+            }
+        };
+        if let Some(found) = sampler {
+            because.push(format!(
+                "sample number {} was taken {} ago",
+                found.samples,
+                ago(found.last_sample_seconds)
+            ));
+        }
+        because.push(counted);
+        Ok((rule, because))
+    }
+
+    /// What the container's sampler left, and its process.
+    fn sampler(&self, arena: &mut Arena) -> std::result::Result<Option<Sampler>, log::Failure> {
+        let place = self.view.place(arena).map_err(unreadable)?;
+        let age = gather::age(self.view, &place)?.age_us;
         let Some(found) = self.view.sampled(&place, age, self.settings, arena) else {
-            let why = if self.settings.sampler {
-                "no sampler has left a sample"
-            } else {
-                "PROCLENS_SAMPLER=off"
-            };
-            let bridged = format!("{why}: bridged from CPU time since the container's start");
-            return Ok(("bridged", vec![bridged, counted]));
+            return Ok(None);
         };
-        let since = age.saturating_sub(found.averages.last_sample_age_us);
-        let (rule, how) = if since < LATE_US {
-            ("sampler", "the sampler lives".to_owned())
-        } else {
-            (
-                "bridged",
-                format!(
-                    "the sampler is gone: the last {} are bridged from CPU time",
-                    duration(since / 1_000_000)
-                ),
-            )
-        };
-        let last = format!(
-            "{how}; its last sample, number {}, was taken {:.1} s ago",
-            found.sequence,
-            since as f64 / 1e6
-        );
-        Ok((rule, vec![last, counted]))
+        let since_us = age.saturating_sub(found.averages.last_sample_age_us);
+        let alive = since_us < LOST_AFTER_US;
+        let pid = self.view.sampler(&place).filter(|_| alive);
+        let now = self.view.boot_us().map_err(unreadable)? as f64 / 1e6;
+        let started = pid.and_then(processes::start_ticks);
+        Ok(Some(Sampler {
+            alive,
+            pid,
+            started_seconds: started.map(|ticks| (now - ticks as f64 / 100.0).max(0.0)),
+            samples: found.sequence,
+            last_sample_seconds: since_us as f64 / 1e6,
+        }))
     }
 
     fn uptime(&self, arena: &mut Arena) -> Told {
@@ -416,9 +474,15 @@ impl Teller<'_> {
         let place = self.view.place(arena).map_err(unreadable)?;
         place.home_or_root(Controller::Cpuacct, self.settings.cpus.is_some())?;
         let age = gather::age(self.view, &place)?;
-        let first = match place.initial_pid_namespace {
-            true => "the host's PID 1 (the container has no PID namespace of its own)",
-            false => "the container's PID 1",
+        let first = match self.view.subject() {
+            Subject::Cgroup { oldest, .. } => match oldest {
+                Some(pid) => format!("process {pid}, the oldest of the cgroup,"),
+                None => "nothing".to_owned(),
+            },
+            _ if place.initial_pid_namespace => {
+                "the host's PID 1 (the container has no PID namespace of its own)".to_owned()
+            }
+            _ => "the container's PID 1".to_owned(),
         };
         Ok((
             "container",

@@ -5,9 +5,9 @@ use crate::machine::Machine;
 use crate::report::Report;
 use crate::style::{DIM, STRONG};
 use crate::units::{duration, hundredths, short, size};
-use crate::view::View;
+use crate::view::{View, node_path};
 use proclens::answer;
-use proclens::files::VirtualFile;
+use proclens::files::{NodeFile, VirtualFile};
 use proclens::log;
 use proclens::settings::Settings;
 use std::io::Write;
@@ -19,6 +19,7 @@ const CALLS: [&str; 3] = ["sysinfo", "cpus", "load"];
 /// What can be shown by name.
 enum Item {
     File(VirtualFile),
+    Node(NodeFile, u64),
     Sysinfo,
     Cpus,
     Load,
@@ -31,6 +32,13 @@ impl Item {
             "cpus" => return Ok(Item::Cpus),
             "load" => return Ok(Item::Load),
             _ => {}
+        }
+        let path = format!(
+            "/sys/devices/system/node/{}",
+            name.trim_start_matches("/sys/devices/system/node/")
+        );
+        if let Some((file, node)) = NodeFile::of_path(path.as_bytes()) {
+            return Ok(Item::Node(file, node));
         }
         VirtualFile::ALL
             .iter()
@@ -48,7 +56,15 @@ impl Item {
 /// Everything that `show` knows by name.
 pub fn names() -> Vec<String> {
     let files = VirtualFile::ALL.iter().map(|file| short_name(*file));
-    files.chain(CALLS.map(str::to_owned)).collect()
+    let of_nodes = NodeFile::ALL.iter().map(|file| {
+        let path = node_path(*file, 0);
+        path.trim_start_matches("/sys/devices/system/node/")
+            .to_owned()
+    });
+    files
+        .chain(of_nodes)
+        .chain(CALLS.map(str::to_owned))
+        .collect()
 }
 
 /// `meminfo`, `cpu-online`.
@@ -68,8 +84,13 @@ pub fn run(view: &View, name: Option<&str>, json: bool, out: &mut dyn Write) -> 
     let mut text = Vec::new();
     let passed_through = match item {
         Item::File(file) => {
-            let (file, passed_through) = view.text(file, settings)?;
-            text = file;
+            let passed_through;
+            (text, passed_through) = view.text(file, settings)?;
+            passed_through
+        }
+        Item::Node(file, node) => {
+            let passed_through;
+            (text, passed_through) = view.node_text(file, node, settings)?;
             passed_through
         }
         Item::Sysinfo => sysinfo(view, settings, &mut text)?,
@@ -85,7 +106,9 @@ pub fn run(view: &View, name: Option<&str>, json: bool, out: &mut dyn Write) -> 
     };
     out.write_all(&text)?;
     out.flush()?;
-    if let Some((trouble, _)) = passed_through {
+    // What a setting left to the host is no surprise.
+    let asked_for = matches!(item, Item::File(VirtualFile::Uptime)) && !settings.container_time;
+    if let Some((trouble, _)) = passed_through.filter(|_| !asked_for) {
         let why = String::from_utf8_lossy(trouble.text()).into_owned();
         anstream::eprintln!("proclens: {name}: the host's own, as a program gets it: {why}");
     }

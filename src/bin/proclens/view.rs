@@ -2,9 +2,10 @@
 //! process's files are; and a note of all that was read, for `explain`.
 
 use crate::failure::{Failure, Result};
+use crate::processes;
 use crate::settings::Sources;
 use crate::subject::Subject;
-use proclens::files::VirtualFile;
+use proclens::files::{NodeFile, VirtualFile};
 use proclens::gather::{self, Controller, Kernel, Place};
 use proclens::ledger::{Ledger, Sample};
 use proclens::live::Live;
@@ -20,8 +21,9 @@ use proclens::sys::{self, Errno};
 use proclens::tasks;
 use proclens::{answer, log::Trouble};
 use std::cell::RefCell;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
 /// A file that was read for an answer.
@@ -29,6 +31,15 @@ use std::os::unix::fs::MetadataExt;
 pub struct Read {
     pub path: String,
     pub text: String,
+}
+
+/// What a program reads, and why it is the kernel's own where it is.
+pub type Text = (Vec<u8>, Option<log::Failure>);
+
+/// Where the kernel has `file` of the node `number`.
+pub fn node_path(file: NodeFile, number: u64) -> String {
+    let text = String::from_utf8_lossy;
+    format!("{}{number}/{}", text(NodeFile::NODES), text(file.last()))
 }
 
 /// See the top of this file.
@@ -88,31 +99,48 @@ impl View {
 
     /// The text that a program of the subject reads in `file`, and why it is the kernel's own
     /// where it is.
-    pub fn text(
+    pub fn text(&self, file: VirtualFile, settings: &Settings) -> Result<Text> {
+        self.text_of(
+            file.path(),
+            file.needs_host(),
+            settings,
+            |view, host, arena| answer::file(view, file, host, settings, arena).map(<[u8]>::to_vec),
+        )
+    }
+
+    /// The same of a file of the NUMA node `number`.
+    pub fn node_text(&self, file: NodeFile, number: u64, settings: &Settings) -> Result<Text> {
+        let path = CString::new(node_path(file, number)).unwrap_or_default();
+        self.text_of(&path, true, settings, |view, host, arena| {
+            answer::node_file(view, file, number, host, settings, arena).map(<[u8]>::to_vec)
+        })
+    }
+
+    fn text_of(
         &self,
-        file: VirtualFile,
+        path: &CStr,
+        needs_host: bool,
         settings: &Settings,
-    ) -> Result<(Vec<u8>, Option<log::Failure>)> {
+        answer: impl Fn(&View, &[u8], Arena) -> std::result::Result<Vec<u8>, log::Failure>,
+    ) -> Result<Text> {
         let host = |arena: &mut Arena| {
-            self.read_long(file.path(), arena)
+            self.read_long(path, arena)
                 .map(<[u8]>::to_vec)
                 .map_err(|e| (Trouble::Unreadable, e))
         };
-        let name = file.path().to_string_lossy().into_owned();
         let of_kernel = || {
             self.ask(|_, mut arena| host(&mut arena))
-                .map_err(|failure| Failure::of_question(&name, failure))
+                .map_err(|failure| Failure::of_question(&path.to_string_lossy(), failure))
         };
         if !settings.on {
             return Ok((of_kernel()?, None));
         }
         let of_container = self.ask(|view, mut arena| {
-            let host = if file.needs_host() {
-                host(&mut arena)?
-            } else {
-                Vec::new()
+            let host = match needs_host {
+                true => host(&mut arena)?,
+                false => Vec::new(),
             };
-            answer::file(view, file, &host, settings, arena).map(<[u8]>::to_vec)
+            answer(view, &host, arena)
         });
         match of_container {
             Ok(text) => Ok((text, None)),
@@ -146,6 +174,20 @@ impl View {
                 };
                 store.sampled(age_us).sampled
             })
+    }
+
+    /// The process of the container's sampler, as it is numbered here.
+    pub fn sampler(&self, place: &Place) -> Option<u32> {
+        if place.initial_pid_namespace {
+            let home = place.home(Controller::Cpuacct).ok()?;
+            let directory = OsStr::from_bytes(home.directory);
+            let inside = processes::of_cgroup(directory.as_ref());
+            return inside.into_iter().find(|pid| processes::is_sampler(*pid));
+        }
+        let representative = self.subject.representative();
+        let namespace = processes::pid_namespace(representative.unwrap_or_else(std::process::id));
+        processes::all()
+            .find(|pid| processes::is_sampler(*pid) && processes::pid_namespace(*pid) == namespace)
     }
 
     /// The root directory below which the container keeps its state.

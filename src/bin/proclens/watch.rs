@@ -108,7 +108,7 @@ fn lines(watch: &mut Watch, interval: Duration, count: u64, out: &mut dyn Write)
         if number % 20 == 0 {
             writeln!(
                 out,
-                "{:>5} {:>5} {:>5} {:>5} {:>10} {:>10} {:>10} {:>14} {:>8}",
+                "{:>5} {:>5} {:>5} {:>5} {:>10} {:>10} {:>10} {:>14} {:>18}",
                 "cpu%",
                 "user",
                 "sys",
@@ -117,7 +117,7 @@ fn lines(watch: &mut Watch, interval: Duration, count: u64, out: &mut dyn Write)
                 "mem total",
                 "swap used",
                 "load",
-                "psi cpu%"
+                "waits cpu mem io %"
             )?;
         }
         let Reading {
@@ -127,10 +127,10 @@ fn lines(watch: &mut Watch, interval: Duration, count: u64, out: &mut dyn Write)
         } = watch.read()?;
         let share = |part: f64| part * 100.0 / passed.all().max(f64::MIN_POSITIVE);
         let [one, five, fifteen] = machine.load.averages;
-        let pressure = pressure[0].map_or("-".to_owned(), |p| format!("{p:.1}"));
+        let pressure = pressure.map(|p| p.map_or("-".to_owned(), |p| format!("{p:.1}")));
         writeln!(
             out,
-            "{:>5.1} {:>5.1} {:>5.1} {:>5.1} {:>10} {:>10} {:>10} {:>14} {:>8}",
+            "{:>5.1} {:>5.1} {:>5.1} {:>5.1} {:>10} {:>10} {:>10} {:>14} {:>18}",
             share(passed.busy()),
             share(passed.user + passed.nice),
             share(passed.system),
@@ -139,7 +139,7 @@ fn lines(watch: &mut Watch, interval: Duration, count: u64, out: &mut dyn Write)
             size(machine.memory.total),
             size(machine.memory.swap_used()),
             format!("{one:.2} {five:.2} {fifteen:.2}"),
-            pressure
+            pressure.join(" ")
         )?;
         out.flush()?;
     }
