@@ -352,8 +352,10 @@ fn dynamic_program(path: &Path, elf: &Elf, findings: &mut Findings) -> bool {
     if elf.bits != 64 || elf.machine != own_machine() {
         findings.problem(
             format!(
-                "{name} is a {}-bit program for machine number {}: the library is none",
-                elf.bits, elf.machine
+                "{name} is a {}-bit program for machine number {}, the library is a 64-bit one for {}",
+                elf.bits,
+                elf.machine,
+                own_machine()
             ),
             "use a program of this machine's word size",
         );

@@ -119,9 +119,14 @@ pub fn uninstall(root: &Path, out: &mut dyn Write) -> Result<()> {
             )?;
         }
     }
+    // A package has the library beside the tool, where musl's programs find it: it stays.
+    let packaged = root.resolve(Path::new("/usr/bin/proclens"))?.exists();
     for lib in LIBS {
         let path = format!("/usr/{lib}/{LIBRARY}");
         let real = root.resolve(Path::new(&path))?;
+        if packaged && path == MUSL {
+            continue;
+        }
         match fs::remove_file(&real) {
             Ok(()) => {
                 found = true;
