@@ -3,7 +3,7 @@
 //! the same functions here, so that they agree.
 #![forbid(unsafe_code)]
 
-use crate::files::{NodeFile, VirtualFile};
+use crate::files::{DeviceStat, NodeFile, VirtualFile};
 use crate::gather::{self, Kernel, Place};
 use crate::ledger::Sample;
 use crate::log::{Failure, Trouble};
@@ -134,6 +134,19 @@ pub fn node_file<'m, K: Kernel>(
         NodeFile::Cpumap => node::cpumap(host, list, &cpus, out),
         _ => node::cpulist(list, &cpus, out),
     })
+}
+
+/// The container's counters of one block device; `host` is the kernel's.
+pub fn device_stat<'m, K: Kernel>(
+    kernel: &K,
+    file: DeviceStat,
+    host: &[u8],
+    mut arena: Arena<'m>,
+) -> Result<&'m [u8], Failure> {
+    let arena = &mut arena;
+    let place = kernel.place(arena).map_err(unreadable)?;
+    let io = gather::block_io(kernel, &place, arena)?.of(file.device);
+    print(arena, |out| diskstats::device(host, &io, out))
 }
 
 /// Where the kernel's own file of a node is.

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use crate::answer;
-use crate::files::{self, FileSystem, NodeFile, Subject, TaskStat, VirtualFile};
+use crate::files::{self, DeviceStat, FileSystem, NodeFile, Subject, TaskStat, VirtualFile};
 use crate::gather::{self, Kernel};
 use crate::live;
 use crate::log::{self, Failure, Trouble};
@@ -15,7 +15,7 @@ use crate::render::task_stat;
 use crate::settings::Settings;
 use crate::sys::{self, Errno, Fd};
 use crate::tasks::{each_entry, open_directory};
-use crate::text::{Out, decimal};
+use crate::text::{Out, decimal, trim};
 use core::ffi::{CStr, c_int};
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -217,6 +217,7 @@ fn own_path(fd: c_int, subject: Subject, room: &mut [u8; 64]) -> Option<&CStr> {
         Subject::Machine(file) => return Some(file.path()),
         Subject::Task(file) => file,
         Subject::Node(file, node) => return answer::node_path(file, node, room),
+        Subject::Device(file) => return file.path(room),
     };
     let mut start = [0; 32];
     let length = sys::read_at(fd, &mut start, 0).ok()?;
@@ -243,6 +244,7 @@ fn subject_of(fd: c_int, path: &[u8]) -> Option<Subject> {
     file.map(Subject::Machine)
         .or_else(|| task_of(fd, path))
         .or_else(|| node_of(fd, last))
+        .or_else(|| device_of(fd, last))
 }
 
 /// The file of a NUMA node that `fd` is.
@@ -254,6 +256,28 @@ fn node_of(fd: c_int, last: &[u8]) -> Option<Subject> {
     let mut link = [0; 128];
     let path = sys::descriptor_path(fd, &mut link).ok()?;
     NodeFile::of_path(path).map(|(file, node)| Subject::Node(file, node))
+}
+
+/// The block device whose counters `fd` is: the neighbour of the file, `dev`, says its number. Other
+/// things of sysfs have a `stat` too, but no block device of their number has the same one.
+fn device_of(fd: c_int, last: &[u8]) -> Option<Subject> {
+    if last != DeviceStat::LAST || sys::file_system(fd) != Ok(files::FileSystem::Sys as u64) {
+        return None;
+    }
+    let (mut link, mut room) = ([0; 256], [0; 256]);
+    let directory = sys::descriptor_path(fd, &mut link)
+        .ok()?
+        .strip_suffix(DeviceStat::LAST)?;
+    let mut path = Out::new(&mut room);
+    path.bytes(directory);
+    path.bytes(b"dev\0");
+    let dev = sys::open(CStr::from_bytes_until_nul(path.finish()?).ok()?).ok()?;
+    let mut number = [0; 32];
+    let length = sys::read(dev.raw(), &mut number).ok()?;
+    let file = DeviceStat::of_number(trim(number.get(..length)?))?;
+    let canonical = sys::status_of(file.path(&mut [0; 64])?).ok()?;
+    let same = sys::status(fd).is_ok_and(|status| status.st_ino == canonical.st_ino);
+    same.then_some(Subject::Device(file))
 }
 
 /// The task file that `fd` is, where its path does not tell.
@@ -325,6 +349,12 @@ fn with_answer(
             take(answer::node_file(
                 kernel, file, node, host, settings, arena,
             )?)
+        }
+        Subject::Device(file) => {
+            let host = arena
+                .fill(|room| sys::read_whole(host, room))
+                .map_err(unreadable)?;
+            take(answer::device_stat(kernel, file, host, arena)?)
         }
         Subject::Task(_) => {
             let start = answer::start_ticks(kernel, settings, &mut arena)?;

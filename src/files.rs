@@ -2,7 +2,7 @@
 //! answer needs. The hooks know none of these names; the renderers know none of these paths.
 #![forbid(unsafe_code)]
 
-use crate::text::{Out, decimal, leading_decimal};
+use crate::text::{Out, cut, decimal, leading_decimal};
 use core::ffi::CStr;
 
 /// File systems that the kernel's own files are on, linux/magic.h.
@@ -227,6 +227,43 @@ impl NodeFile {
     }
 }
 
+/// The `stat` of a block device in sysfs: its line of `/proc/diskstats` without the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceStat {
+    /// Major and minor number of the device.
+    pub device: (u64, u64),
+}
+
+impl DeviceStat {
+    /// As [`VirtualFile::memory_name`]; the device's numbers follow.
+    pub const MEMORY_NAME: &'static CStr = c"proclens:device-stat:";
+    /// The last component of the path.
+    pub const LAST: &'static [u8] = b"stat";
+
+    /// Where the kernel has it, whatever the device is called.
+    pub fn path(self, room: &mut [u8; 64]) -> Option<&CStr> {
+        let mut path = Out::new(room);
+        path.bytes(b"/sys/dev/block/");
+        self.number(&mut path);
+        path.bytes(b"/stat\0");
+        CStr::from_bytes_until_nul(path.finish()?).ok()
+    }
+
+    /// From `major:minor`, as `dev` beside it has it.
+    pub fn of_number(number: &[u8]) -> Option<DeviceStat> {
+        let (major, minor) = cut(number, b':')?;
+        let device = (decimal(major)?, decimal(minor)?);
+        Some(DeviceStat { device })
+    }
+
+    fn number(self, out: &mut Out<'_>) {
+        let (major, minor) = self.device;
+        out.decimal(major);
+        out.byte(b':');
+        out.decimal(minor);
+    }
+}
+
 /// What a virtual descriptor stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -236,6 +273,8 @@ pub enum Subject {
     Task(TaskStat),
     /// A file of the node of this number.
     Node(NodeFile, u64),
+    /// The counters of a block device.
+    Device(DeviceStat),
 }
 
 impl Subject {
@@ -243,8 +282,10 @@ impl Subject {
     pub fn memory_name(self, room: &mut [u8; 48]) -> Option<&CStr> {
         let mut name = Out::new(room);
         name.bytes(self.kind().to_bytes());
-        if let Subject::Node(_, node) = self {
-            name.decimal(node);
+        match self {
+            Subject::Node(_, node) => name.decimal(node),
+            Subject::Device(file) => file.number(&mut name),
+            Subject::Machine(_) | Subject::Task(_) => {}
         }
         name.byte(0);
         CStr::from_bytes_until_nul(name.finish()?).ok()
@@ -255,6 +296,7 @@ impl Subject {
             Subject::Machine(file) => file.memory_name(),
             Subject::Task(file) => file.memory_name(),
             Subject::Node(file, _) => file.memory_name(),
+            Subject::Device(_) => DeviceStat::MEMORY_NAME,
         }
     }
 
@@ -277,6 +319,10 @@ impl Subject {
                     let node = decimal(name.strip_prefix(file.memory_name().to_bytes())?)?;
                     Some(Subject::Node(file, node))
                 })
+            })
+            .or_else(|| {
+                let number = name.strip_prefix(DeviceStat::MEMORY_NAME.to_bytes())?;
+                DeviceStat::of_number(number).map(Subject::Device)
             })
     }
 }
@@ -336,6 +382,8 @@ mod tests {
         for file in NodeFile::ALL {
             leads_back(Subject::Node(file, 12));
         }
+        let device = (u64::from(u32::MAX), u64::from(u32::MAX));
+        leads_back(Subject::Device(DeviceStat { device }));
         for file in VirtualFile::ALL {
             leads_back(Subject::Machine(*file));
         }

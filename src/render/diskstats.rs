@@ -31,20 +31,32 @@ pub fn render(host: &[u8], io: BlockIo<'_>, out: &mut Out<'_>) {
         out.decimal_right(minor, 7);
         out.byte(b' ');
         out.bytes(name);
-        let reads = [io.reads, 0, io.read_bytes / SECTOR, 0];
-        let writes = [io.writes, 0, io.written_bytes / SECTOR, 0];
-        let discards = [io.discards, 0, io.discarded_bytes / SECTOR, 0];
-        let known = reads
-            .into_iter()
-            .chain(writes)
-            .chain([0; 3])
-            .chain(discards);
-        for value in known.chain(core::iter::repeat(0)).take(columns) {
+        for value in values(&io).take(columns) {
             out.byte(b' ');
             out.decimal(value);
         }
         out.byte(b'\n');
     }
+}
+
+/// A device's own `stat` in sysfs (`part_stat_show`); `host` is the kernel's.
+pub fn device(host: &[u8], io: &DeviceIo, out: &mut Out<'_>) {
+    for (i, value) in values(io).take(fields(host).count()).enumerate() {
+        if i > 0 {
+            out.byte(b' ');
+        }
+        out.decimal_right(value, 8);
+    }
+    out.byte(b'\n');
+}
+
+/// The columns behind a device's name, and zeros for all that may follow.
+fn values(io: &DeviceIo) -> impl Iterator<Item = u64> + use<> {
+    let reads = [io.reads, 0, io.read_bytes / SECTOR, 0];
+    let writes = [io.writes, 0, io.written_bytes / SECTOR, 0];
+    let discards = [io.discards, 0, io.discarded_bytes / SECTOR, 0];
+    let known = reads.into_iter().chain(writes).chain([0; 3]);
+    known.chain(discards).chain(core::iter::repeat(0))
 }
 
 /// All that the container read from and wrote to disks, without what stacked devices count again;
@@ -106,6 +118,25 @@ mod tests {
             "   8       0 sda 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n \
              254       0 vda 3 0 2048 0 4 0 4096 0 0 0 0 1 0 1 0 0 0\n \
              254       1 vda1 0 0 0 0 0 0 0 0 0 0 0\n"
+        );
+    }
+
+    #[test]
+    fn a_devices_own_counters() {
+        let own = |host: &str| {
+            let mut room = [0; 256];
+            let mut out = Out::new(&mut room);
+            device(host.as_bytes(), &IO.of((254, 0)), &mut out);
+            String::from_utf8(out.finish().unwrap().to_vec()).unwrap()
+        };
+        let reads_and_writes = "       3        0     2048        0        4        0     4096        0";
+        assert_eq!(
+            own("       9        9        9        9        9        9        9        9        9        9        9\n"),
+            format!("{reads_and_writes}        0        0        0\n")
+        );
+        assert_eq!(
+            own("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17"),
+            format!("{reads_and_writes}        0        0        0        1        0        1        0        0        0\n")
         );
     }
 
