@@ -5,7 +5,7 @@
 
 use crate::files::{DeviceStat, NodeFile, VirtualFile};
 use crate::gather::{self, Kernel, Place};
-use crate::ledger::Sample;
+use crate::ledger::{HostCounts, Sample};
 use crate::log::{Failure, Trouble};
 use crate::render::meminfo::Figures;
 use crate::render::node::Share;
@@ -45,7 +45,11 @@ pub fn file<'m, K: Kernel>(
         }
         VirtualFile::Stat => {
             let host_btime = field(host, b"btime").ok_or((Trouble::Unreadable, Errno::GARBAGE))?;
-            let (sample, age) = sample(kernel, &place, settings, arena)?;
+            let (mut sample, age) = sample(kernel, &place, settings, arena)?;
+            sample.host = Some(HostCounts {
+                counts: stat::counts(host),
+                up_us: age.up_us(),
+            });
             let tasks = kernel.tasks(&place, arena).map_err(unreadable)?;
             let btime = if settings.container_time && !kernel.holds_against_boot() {
                 btime(host_btime, &age)
@@ -54,7 +58,7 @@ pub fn file<'m, K: Kernel>(
             };
             kernel.account(&place, settings, &sample, arena, |ledger, arena| {
                 print(arena, |out| {
-                    stat::render(host, ledger.rows(), btime, &tasks, out)
+                    stat::render(host, ledger.rows(), ledger.before(), btime, &tasks, out)
                 })
             })
         }
@@ -350,6 +354,7 @@ fn sample<'m, K: Kernel>(
             age_us: age.age_us,
             cpus,
             time,
+            host: None,
         },
         age,
     ))

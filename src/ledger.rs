@@ -10,6 +10,8 @@
 //!   [`TRACKED`];
 //! - every row grows by the ticks that passed, neither more nor less, so that the sum over
 //!   the rows is `n` × time;
+//! - what only the whole machine counts (interrupts, context switches) is counted from the start of
+//!   the container on, see [`HostCounts`];
 //! - CPU time that does not fit (a burst inside one quota period, the kernel's own late
 //!   accounting) is owed, and paid out of what would have been idle.
 //!
@@ -33,11 +35,11 @@ pub const TICK_US: u64 = 10_000;
 pub const SIZE: usize = (HEAD + TRACKED * ROW + 2) * 8;
 
 /// Words of the ledger before its rows, and of one row.
-const HEAD: usize = 15;
+const HEAD: usize = 17;
 const ROW: usize = 11;
 
 /// First word of a written ledger: "proclens" in ASCII, and the version of the layout.
-const MAGIC: u64 = u64::from_be_bytes(*b"plledgr\x01");
+const MAGIC: u64 = u64::from_be_bytes(*b"plledgr\x02");
 
 /// How far, in microseconds, a reading may lie before the last one and still be a reader that
 /// was overtaken. One further back tells of another container, and the ledger starts anew.
@@ -52,6 +54,20 @@ pub struct Sample<'m> {
     pub cpus: Cpus<'m>,
     /// Its CPU time.
     pub time: CpuTime<'m>,
+    /// What the whole machine counted, where it was looked at.
+    pub host: Option<HostCounts>,
+}
+
+/// Counters of the whole machine since it booted. A reader divides them by the container's age
+/// (`vmstat`'s first line), so that they have to begin with the container. What the machine had
+/// counted by then nobody kept: at the first look it is taken to have counted evenly since it
+/// booted, and from then on every later count is the machine's own less the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostCounts {
+    /// Interrupts and context switches.
+    pub counts: [u64; 2],
+    /// Microseconds since boot.
+    pub up_us: u64,
 }
 
 impl Sample<'_> {
@@ -242,6 +258,8 @@ pub struct Ledger {
     /// have not met yet, microseconds: the kernel counts the two at different moments.
     throttled_us: u64,
     withheld_us: u64,
+    /// What the machine had counted when the container started ([`HostCounts`]); 0 while unknown.
+    before: [u64; 2],
     rows: [Row; TRACKED],
 }
 
@@ -269,6 +287,7 @@ impl Ledger {
             part_us: [0; 4],
             throttled_us: 0,
             withheld_us: 0,
+            before: [0; 2],
             rows: [Row::NEW; TRACKED],
         }
     }
@@ -295,6 +314,8 @@ impl Ledger {
 
         self.part_us = total.map(|us| us % TICK_US);
         (self.turn, self.throttled_us, self.withheld_us) = (0, 0, 0);
+        self.before = [0; 2];
+        self.count_from_start(sample);
         for row in &mut self.rows {
             *row = Row::NEW;
         }
@@ -324,6 +345,7 @@ impl Ledger {
         if self.cpus == 0 || sample.age_us.saturating_add(OVERTAKEN_US) < self.age_us {
             return self.first(sample);
         }
+        self.count_from_start(sample);
         if sample.age_us < self.age_us {
             return;
         }
@@ -486,6 +508,28 @@ impl Ledger {
         }
     }
 
+    /// Interrupts and context switches of the machine before the container started, as they were
+    /// told first.
+    pub fn before(&self) -> [u64; 2] {
+        self.before
+    }
+
+    fn count_from_start(&mut self, sample: &Sample<'_>) {
+        let Some(HostCounts { counts, up_us }) = sample.host else {
+            return;
+        };
+        let start_us = up_us.saturating_sub(sample.age_us);
+        for (before, now) in self.before.iter_mut().zip(counts) {
+            if *before == 0 {
+                let even = u128::from(now).wrapping_mul(u128::from(start_us));
+                *before = even
+                    .checked_div(u128::from(up_us))
+                    .and_then(|count| u64::try_from(count).ok())
+                    .unwrap_or(0);
+            }
+        }
+    }
+
     /// Remembers the reading.
     fn seen(&mut self, sample: &Sample<'_>) {
         let CpuTime {
@@ -522,6 +566,7 @@ impl Ledger {
             part_us,
             throttled_us,
             withheld_us,
+            before,
             rows,
         } = self;
         [*cpus, *age_us, *per_cpu, *turn]
@@ -535,6 +580,7 @@ impl Ledger {
             ])
             .chain(*part_us)
             .chain([*throttled_us, *withheld_us])
+            .chain(*before)
             .chain(
                 rows.iter()
                     .flat_map(|row| row.shown.into_iter().chain(row.owed).chain(row.seen)),
@@ -551,6 +597,7 @@ impl Ledger {
             part_us,
             throttled_us,
             withheld_us,
+            before,
             rows,
         } = self;
         let Seen {
@@ -574,6 +621,7 @@ impl Ledger {
         .into_iter()
         .chain(part_us)
         .chain([throttled_us, withheld_us])
+        .chain(before)
         .chain(rows.iter_mut().flat_map(|row| {
             row.shown
                 .iter_mut()
@@ -608,9 +656,16 @@ impl Ledger {
         if Ledger::age_in(bytes).is_none() {
             return false;
         }
+        let told = self.before;
         let (slots, _) = bytes.as_chunks::<8>();
         for (word, slot) in self.words_mut().zip(slots.iter().skip(1)) {
             *word = u64::from_ne_bytes(*slot);
+        }
+        // The lower one, so that nothing that was said goes back, here or elsewhere.
+        for (before, told) in self.before.iter_mut().zip(told) {
+            if told != 0 && (*before == 0 || told < *before) {
+                *before = told;
+            }
         }
         true
     }

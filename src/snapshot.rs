@@ -125,6 +125,15 @@ pub struct Age {
     pub start_ticks: u64,
 }
 
+impl Age {
+    /// Microseconds since the host booted.
+    pub fn up_us(&self) -> u64 {
+        const TICK_US: u64 = 10_000;
+        let start_us = self.start_ticks.saturating_mul(TICK_US);
+        self.age_us.saturating_add(start_us)
+    }
+}
+
 /// The container's tasks (threads).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tasks {

@@ -1,7 +1,7 @@
 //! The ledger of `/proc/stat` against its contract: nothing goes back, and over any time the
 //! fields grow by `n` × that time.
 
-use proclens::ledger::{Ledger, SIZE, Sample, TICK_US, TRACKED};
+use proclens::ledger::{HostCounts, Ledger, SIZE, Sample, TICK_US, TRACKED};
 use proclens::snapshot::{CpuList, CpuTime, Cpus, Quota};
 
 /// xorshift64*: the same walks in every run.
@@ -41,6 +41,7 @@ struct Machine {
     nr_throttled: u64,
     per_cpu: Option<String>,
     list: String,
+    host: Option<HostCounts>,
 }
 
 impl Machine {
@@ -69,6 +70,7 @@ impl Machine {
                 throttled_us: self.throttled_us,
                 nr_throttled: self.nr_throttled,
             },
+            host: self.host,
         }
     }
 }
@@ -472,6 +474,10 @@ fn extremes_do_no_harm() {
             throttled_us: random.any(),
             nr_throttled: random.any(),
             per_cpu: (random.below(2) == 0).then(|| text.to_string()),
+            host: (random.below(2) == 0).then(|| HostCounts {
+                counts: [random.any(), random.any()],
+                up_us: random.any(),
+            }),
             list: lists[random.below(8) as usize].to_string(),
         };
         if random.below(4) == 0 {
@@ -534,4 +540,103 @@ fn bytes_from_strangers_are_an_empty_ledger() {
         }
     }
     assert!(read.read(&good));
+}
+
+/// The machine at `up_us`: 1,000 interrupts and 3,000 switches a second until the container starts
+/// at 100 s, then 10 and 5,000.
+fn counted(up_us: u64) -> HostCounts {
+    const START_US: u64 = 100_000_000;
+    let (before, since) = (up_us.min(START_US), up_us.saturating_sub(START_US));
+    let count = |old: u64, new: u64| (before * old + since * new) / 1_000_000;
+    HostCounts {
+        counts: [count(1_000, 10), count(3_000, 5_000)],
+        up_us,
+    }
+}
+
+fn shown(ledger: &Ledger, up_us: u64) -> [u64; 2] {
+    let [(now, before), (now2, before2)] =
+        [0, 1].map(|i| (counted(up_us).counts[i], ledger.before()[i]));
+    [now - before, now2 - before2]
+}
+
+#[test]
+fn the_machines_counters_begin_with_the_container() {
+    let at = |age_us| Machine {
+        age_us,
+        host: Some(counted(100_000_000 + age_us)),
+        ..Machine::new(2)
+    };
+    let mut ledger = Ledger::new();
+    // Asked for something else first: nothing is known, and nothing made up.
+    ledger.advance(
+        &Machine {
+            host: None,
+            ..at(500_000)
+        }
+        .sample(),
+    );
+    assert_eq!(ledger.before(), [0; 2]);
+    // A second old: the machine's mean of a second.
+    ledger.advance(&at(1_000_000).sample());
+    assert_eq!(shown(&ledger, 101_000_000), [991, 3_020]);
+    // From then on exactly what the machine counts, whoever asks.
+    for age_us in [2_000_000, 3_500_000, 900_000_000] {
+        let past_us = age_us - 1_000_000;
+        let expected = [991 + past_us / 100_000, 3_020 + past_us / 200];
+        let mut bytes = [0; SIZE];
+        assert!(ledger.write(&mut bytes));
+        let mut other = Ledger::new();
+        assert!(other.read(&bytes));
+        for ledger in [&mut ledger, &mut other] {
+            ledger.advance(&at(age_us).sample());
+            assert_eq!(shown(ledger, 100_000_000 + age_us), expected);
+        }
+    }
+}
+
+#[test]
+fn the_machines_counters_never_go_back() {
+    let at = |age_us| Machine {
+        age_us,
+        host: Some(counted(100_000_000 + age_us)),
+        ..Machine::new(2)
+    };
+    // Processes that could not tell each other what they said.
+    let mut last = [0; 2];
+    for age_us in (0..200).map(|n| n * 37_000_000) {
+        let mut ledger = Ledger::new();
+        ledger.advance(&at(age_us).sample());
+        let now = shown(&ledger, 100_000_000 + age_us);
+        assert!(
+            now.iter().zip(last).all(|(now, last)| *now >= last),
+            "{age_us}: {now:?} {last:?}"
+        );
+        last = now;
+    }
+    // Two that said different things, and then could.
+    let (mut early, mut late) = (Ledger::new(), Ledger::new());
+    early.advance(&at(1_000_000).sample());
+    late.advance(&at(500_000_000).sample());
+    let (said_early, said_late) = (shown(&early, 600_000_000), shown(&late, 600_000_000));
+    let mut bytes = [0; SIZE];
+    assert!(late.write(&mut bytes));
+    assert!(early.read(&bytes));
+    let now = shown(&early, 600_000_000);
+    assert!(now.iter().zip(said_early).all(|(now, said)| *now >= said));
+    assert!(now.iter().zip(said_late).all(|(now, said)| *now >= said));
+    // A machine that has just booted, and counters of any size.
+    let mut ledger = Ledger::new();
+    let host = Some(HostCounts {
+        counts: [u64::MAX, 7],
+        up_us: 0,
+    });
+    ledger.advance(
+        &Machine {
+            host,
+            ..Machine::new(1)
+        }
+        .sample(),
+    );
+    assert_eq!(ledger.before(), [0; 2]);
 }

@@ -152,7 +152,8 @@ fn stat_is_the_sum_of_its_rows() {
             total: random.any(),
         };
         let host = b"cpu  1 2\ncpu0 1 2\nintr 5\nprocs_running 1\nbtime 1\n";
-        let shown = text(|out| render::stat::render(host, rows.iter().copied(), 77, &tasks, out));
+        let shown =
+            text(|out| render::stat::render(host, rows.iter().copied(), [0; 2], 77, &tasks, out));
         let numbers = |line: &str| -> Vec<u64> {
             line.split_whitespace()
                 .skip(1)
@@ -274,7 +275,7 @@ fn render_all(a: &[u8], b: &[u8], c: &[u8], memory: &Memory, number: u64, room: 
     };
     whole(&|out| render::meminfo::render(a, memory, out));
     whole(&|out| render::cpuinfo::render(a, &cpus, out));
-    whole(&|out| render::stat::render(a, rows.clone(), number, &tasks, out));
+    whole(&|out| render::stat::render(a, rows.clone(), [number; 2], number, &tasks, out));
     whole(&|out| render::uptime::render(number, u64::from(cpus.count), out));
     whole(&|out| render::loadavg::render(a, &Load([number; 3]), &tasks, out));
     whole(&|out| render::cpulist::render(cpus.count, out));

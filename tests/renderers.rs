@@ -280,8 +280,9 @@ fn nothing_is_truncated_on_256_cpus() {
     assert_eq!((info.num_cores(), count), (256, 256));
     let tasks = Tasks::default();
     let rows = (0..256).map(|cpu| [cpu; 5]);
-    let shown =
-        text(|out| render::stat::render(HOST_STAT.as_bytes(), rows.clone(), 1, &tasks, out));
+    let shown = text(|out| {
+        render::stat::render(HOST_STAT.as_bytes(), rows.clone(), [0; 2], 1, &tasks, out)
+    });
     assert_eq!(stat(&shown).cpu_time.len(), 256);
 }
 
@@ -322,6 +323,7 @@ fn stat_is_the_containers() {
         render::stat::render(
             HOST_STAT.as_bytes(),
             rows.into_iter(),
+            [0; 2],
             1_800_000_000,
             &tasks,
             out,

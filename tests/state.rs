@@ -95,6 +95,7 @@ fn sample(age_us: u64, user_us: u64) -> Sample<'static> {
             throttled_us: 0,
             nr_throttled: 0,
         },
+        host: None,
     }
 }
 

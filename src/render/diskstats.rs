@@ -129,14 +129,19 @@ mod tests {
             device(host.as_bytes(), &IO.of((254, 0)), &mut out);
             String::from_utf8(out.finish().unwrap().to_vec()).unwrap()
         };
-        let reads_and_writes = "       3        0     2048        0        4        0     4096        0";
+        let reads_and_writes =
+            "       3        0     2048        0        4        0     4096        0";
         assert_eq!(
-            own("       9        9        9        9        9        9        9        9        9        9        9\n"),
+            own(
+                "       9        9        9        9        9        9        9        9        9        9        9\n"
+            ),
             format!("{reads_and_writes}        0        0        0\n")
         );
         assert_eq!(
             own("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17"),
-            format!("{reads_and_writes}        0        0        0        1        0        1        0        0        0\n")
+            format!(
+                "{reads_and_writes}        0        0        0        1        0        1        0        0        0\n"
+            )
         );
     }
 

@@ -3,16 +3,17 @@
 
 use super::copy;
 use crate::snapshot::Tasks;
-use crate::text::{Out, cut, lines};
+use crate::text::{Out, cut, leading_decimal, lines};
 
 /// `/proc/stat`; `host` is the kernel's.
 ///
-/// `rows` are user, nice, system, idle and steal of each CPU in order, `btime` is when the
-/// container started, in seconds since 1970. Interrupts, context switches and forks are the
-/// host's.
+/// `rows` are user, nice, system, idle and steal of each CPU in order, `before` what [`counts`] were
+/// when the container started, `btime` is that moment in seconds since 1970. Interrupts and context
+/// switches are the host's from then on, forks and softirqs the host's since it booted.
 pub fn render(
     host: &[u8],
     rows: impl Iterator<Item = [u64; 5]> + Clone,
+    before: [u64; 2],
     btime: u64,
     tasks: &Tasks,
     out: &mut Out<'_>,
@@ -31,8 +32,25 @@ pub fn render(
         columns(row, out);
     }
     for line in lines(host) {
-        let name = cut(line, b' ').map_or(line, |(name, _)| name);
+        let (name, rest) = cut(line, b' ').unwrap_or((line, b""));
+        let [interrupts, switches] = before;
         let value = match name {
+            b"intr" | b"ctxt" => {
+                let Some((count, rest)) = leading_decimal(rest) else {
+                    copy(line, out);
+                    continue;
+                };
+                let before = if name == b"intr" {
+                    interrupts
+                } else {
+                    switches
+                };
+                out.bytes(name);
+                out.byte(b' ');
+                out.decimal(count.saturating_sub(before));
+                copy(rest, out);
+                continue;
+            }
             b"btime" => btime,
             b"procs_running" => tasks.running,
             b"procs_blocked" => tasks.blocked,
@@ -47,6 +65,23 @@ pub fn render(
         out.decimal(value);
         out.byte(b'\n');
     }
+}
+
+/// Interrupts and context switches of the host since it booted; `host` is the kernel's `/proc/stat`.
+pub fn counts(host: &[u8]) -> [u64; 2] {
+    let mut counts = [0; 2];
+    for line in lines(host) {
+        if let Some((name, rest)) = cut(line, b' ')
+            && let Some((count, _)) = leading_decimal(rest)
+        {
+            match name {
+                b"intr" => counts[0] = count,
+                b"ctxt" => counts[1] = count,
+                _ => {}
+            }
+        }
+    }
+    counts
 }
 
 /// The ten numbers of a CPU: user nice system idle iowait irq softirq steal guest guest_nice.
@@ -81,7 +116,14 @@ mod tests {
             blocked: 0,
             total: 4,
         };
-        render(host, rows.iter().copied(), 1_800_000_000, &tasks, &mut out);
+        render(
+            host,
+            rows.iter().copied(),
+            [3, 70],
+            1_800_000_000,
+            &tasks,
+            &mut out,
+        );
         String::from_utf8(out.finish().unwrap().to_vec()).unwrap()
     }
 
@@ -93,8 +135,8 @@ mod tests {
              cpu0 1 2 3 4 0 0 0 5 0 0\n\
              cpu1 10 20 30 40 0 0 0 50 0 0\n\
              cpu2 0 0 0 0 0 0 0 0 0 0\n\
-             intr 5 0 0 1\n\
-             ctxt 77\n\
+             intr 2 0 0 1\n\
+             ctxt 7\n\
              btime 1800000000\n\
              processes 12529\n\
              procs_running 2\n\
@@ -106,7 +148,7 @@ mod tests {
     #[test]
     fn lines_that_are_missing_stay_missing() {
         assert_eq!(
-            text(b"ctxt 1", &[[0; 5]]),
+            text(b"ctxt 71", &[[0; 5]]),
             "cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\nctxt 1\n"
         );
     }

@@ -171,6 +171,7 @@ fn reading<K: Kernel>(
         age_us,
         cpus: *cpus,
         time,
+        host: None,
     };
     Ok(Reading::of(&sample, pressure_us(kernel, place, arena)))
 }
