@@ -448,6 +448,20 @@ impl Container {
         self.file("memory", file).trim().parse().expect("a number")
     }
 
+    /// Bytes that it has in swap, where the kernel accounts that.
+    pub fn memory_swap(&self) -> Option<u64> {
+        let directory = self.directory("memory");
+        if self.v2 {
+            let text = fs::read_to_string(directory.join("memory.swap.current")).ok()?;
+            return text.trim().parse().ok();
+        }
+        let text = fs::read_to_string(directory.join("memory.stat")).ok()?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("total_swap "));
+        line?.parse().ok()
+    }
+
     /// A counter of `memory.stat`.
     pub fn memory_stat(&self, v1: &str, v2: &str) -> u64 {
         let name = if self.v2 { v2 } else { v1 };
