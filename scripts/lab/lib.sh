@@ -26,6 +26,7 @@ package_of() {
     dockerd) echo docker.io ;;
     musl-gcc) echo musl-tools ;;
     cc | gcc) echo gcc ;;
+    fusermount3) echo fuse3 ;;
     xz) echo xz-utils ;;
     depmod | modprobe) echo kmod ;;
     dpkg-source) echo dpkg-dev ;;
