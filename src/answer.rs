@@ -366,6 +366,11 @@ fn load<'m, K: Kernel>(
     settings: &Settings,
     arena: &mut Arena<'m>,
 ) -> Result<(Load, Tasks), Failure> {
+    place.home_or_root(gather::Controller::Cpuacct, settings.cpus.is_some())?;
+    let age_us = gather::age(kernel, place)?.age_us;
+    if let Some(load) = kernel.sampled_load(place, age_us, settings, arena) {
+        return Ok((load, kernel.tasks(place, arena).map_err(unreadable)?));
+    }
     let (sample, _) = sample(kernel, place, settings, arena)?;
     let tasks = kernel.tasks(place, arena).map_err(unreadable)?;
     Ok((kernel.load(place, &sample, &tasks, settings, arena), tasks))

@@ -4,7 +4,7 @@
 
 use crate::log;
 use crate::settings::{Log, Settings};
-use crate::sys::memory::{Arena, keep_forever};
+use crate::sys::memory::Arena;
 use crate::sys::{self, Errno};
 use once_cell::race::OnceRef;
 
@@ -54,7 +54,7 @@ fn read<'e>(
     {
         settings.on = false;
     }
-    keep_forever(settings)
+    arena.keep(settings)
 }
 
 /// A copy of the strings that may be ours, each with a NUL at its end; as many as there is room

@@ -70,6 +70,17 @@ pub trait Kernel {
         const { NonZero::new(4096).unwrap() }
     }
 
+    /// The load averages where a sampler keeps them: then no CPU time needs to be read.
+    fn sampled_load(
+        &self,
+        _place: &Place,
+        _age_us: u64,
+        _settings: &Settings,
+        _arena: &mut Arena,
+    ) -> Option<Load> {
+        None
+    }
+
     /// The load averages at this moment.
     fn load(
         &self,
@@ -510,14 +521,24 @@ pub fn cpu_time<'m, K: Kernel>(
         }
         stat.busy
     } else {
-        if cpus.count == cpus.list.count() {
-            per_cpu = read(home.directory, b"cpuacct.usage_all").ok();
-        }
-        let user = read(home.directory, b"cpuacct.usage_user");
-        let system = read(home.directory, b"cpuacct.usage_sys");
-        match (user, system) {
-            (Ok(user), Ok(system)) => values::cpuacct_usage(user, system),
-            _ => values::cpuacct_stat(read(home.directory, b"cpuacct.stat").map_err(unreadable)?),
+        // One file for what `usage_user` and `usage_sys` say in two.
+        let all = read(home.directory, b"cpuacct.usage_all").ok();
+        match all.and_then(values::cpuacct_usage_all) {
+            Some(busy) => {
+                per_cpu = all.filter(|_| cpus.count == cpus.list.count());
+                Some(busy)
+            }
+            None => {
+                let user = read(home.directory, b"cpuacct.usage_user");
+                let system = read(home.directory, b"cpuacct.usage_sys");
+                match (user, system) {
+                    (Ok(user), Ok(system)) => values::cpuacct_usage(user, system),
+                    _ => {
+                        let stat = read(home.directory, b"cpuacct.stat").map_err(unreadable)?;
+                        values::cpuacct_stat(stat)
+                    }
+                }
+            }
         }
     }
     .ok_or((Trouble::Unreadable, Errno::GARBAGE))?;

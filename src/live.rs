@@ -3,13 +3,13 @@
 //! ARCHITECTURE.md with its reason.
 
 use crate::gather::{self, Controller, Home, Kernel, Place};
-use crate::ledger::{Ledger, Sample};
+use crate::ledger::{Checksum, Ledger, Sample};
 use crate::load;
 use crate::log::{Failure, Trouble};
 use crate::sampler;
 use crate::settings::Settings;
 use crate::snapshot::{Load, SwapTraffic, Tasks};
-use crate::state::record::LEDGERS_SIZE;
+use crate::state::record::{Identity, LEDGERS_SIZE};
 use crate::state::{self, Store};
 use crate::sys::memory::{Arena, TryCell, Zeroed, forget_on_fork, work_in_block};
 use crate::sys::{self, Errno};
@@ -81,16 +81,27 @@ impl Kernel for Live {
 
     fn place<'m>(&self, arena: &mut Arena<'m>) -> Result<Place<'m>, Errno> {
         let now_us = sys::clock_us(libc::CLOCK_MONOTONIC_COARSE)?;
-        let remembered = memory().ok().and_then(|m| m.place.take());
-        if let Some(place) = remembered
-            .as_ref()
-            .and_then(|last| last.recall(now_us, arena))
+        let Some(mut last) = memory().ok().and_then(|m| m.place.take()) else {
+            return gather::locate(self, arena);
+        };
+        if last.found_us != 0 && now_us.wrapping_sub(last.found_us) <= LastPlace::VALID_US {
+            return last.recall(arena);
+        }
+        // Who asks for the first time may never ask again.
+        let again = last.found_us != 0;
+        let membership = again.then(|| Membership::of_now(self, arena)).transpose()?;
+        if let Some(now) = membership
+            && last.membership == now
+            && last.directories == last.directories_now()
         {
-            return Ok(place);
+            last.found_us = now_us;
+            return last.recall(arena);
         }
         let place = gather::locate(self, arena)?;
-        if let Some(mut last) = remembered {
-            last.remember(now_us, &place);
+        last.remember(now_us, &place);
+        if let Some(now) = membership {
+            last.membership = now;
+            last.directories = last.directories_now();
         }
         Ok(place)
     }
@@ -149,6 +160,16 @@ impl Kernel for Live {
         sys::page_size()
     }
 
+    fn sampled_load(
+        &self,
+        place: &Place,
+        age_us: u64,
+        settings: &Settings,
+        arena: &mut Arena,
+    ) -> Option<Load> {
+        sampler::kept(&store(place, settings, arena).ok()?, age_us)
+    }
+
     fn load(
         &self,
         place: &Place,
@@ -180,7 +201,19 @@ fn store<'s>(
     settings: &Settings<'s>,
     arena: &mut Arena,
 ) -> Result<Store<'s>, Errno> {
-    state::identify(place, arena).map(|identity| Store {
+    let mut remembered = memory().ok().and_then(|m| m.place.take());
+    let known = remembered.as_ref().and_then(|last| last.identity(place));
+    let identity = match known {
+        Some(identity) => identity,
+        None => {
+            let identity = state::identify(place, arena)?;
+            if let Some(last) = remembered.as_mut().filter(|last| last.is(place)) {
+                (last.identified, last.identity) = (true, identity);
+            }
+            identity
+        }
+    };
+    Ok(Store {
         directory: settings.state,
         identity,
     })
@@ -238,16 +271,52 @@ fn memory() -> Result<&'static Memory, Errno> {
 }
 
 /// Where the container was found last. Finding it costs more than most answers: `mountinfo` alone
-/// takes the kernel 64 µs.
+/// takes the kernel 64 µs, and more with each mount.
 #[repr(C)]
 struct LastPlace {
-    /// When, on the coarse clock; 0 is never.
+    /// When, or when it was last found to be true still, on the coarse clock; 0 is never.
     found_us: u64,
     initial_pid_namespace: bool,
     start_ticks: u64,
     homes: [LastHome; Controller::ALL.len()],
+    /// How many bytes of `text` are in use.
+    length: usize,
     /// The directories, one after the other.
     text: [u8; 2048],
+    /// What was true when it was found, from the second time on.
+    membership: Membership,
+    /// Device and inode of each directory.
+    directories: [[u64; 2]; Controller::ALL.len()],
+    identified: bool,
+    identity: Identity,
+}
+
+/// Who the process is and which cgroups it and the container's PID 1 are in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+struct Membership {
+    process: u32,
+    own: u64,
+    whole: u64,
+}
+
+impl Membership {
+    fn of_now(kernel: &Live, arena: &mut Arena) -> Result<Membership, Errno> {
+        let mut sum = |path| {
+            kernel.read(path, arena).map(|text| {
+                let mut sum = Checksum::new();
+                let (words, rest) = text.as_chunks::<8>();
+                words.iter().for_each(|w| sum.add(u64::from_ne_bytes(*w)));
+                rest.iter().for_each(|byte| sum.add(u64::from(*byte)));
+                sum.value()
+            })
+        };
+        Ok(Membership {
+            process: sys::process_id(),
+            own: sum(c"/proc/self/cgroup")?,
+            whole: sum(c"/proc/1/cgroup").unwrap_or(0),
+        })
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -261,6 +330,14 @@ struct LastHome {
     top: u32,
 }
 
+impl LastHome {
+    /// The directory, of the text that holds all.
+    fn directory<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
+        let end = self.start.checked_add(self.length)?;
+        text.get(self.start as usize..end as usize)
+    }
+}
+
 // SAFETY: numbers, and flags that are false.
 unsafe impl Zeroed for LastPlace {}
 
@@ -269,26 +346,20 @@ impl LastPlace {
     const VALID_US: u64 = 900_000;
     const HIDDEN: u64 = u64::MAX;
 
-    fn recall<'m>(&self, now_us: u64, arena: &mut Arena<'m>) -> Option<Place<'m>> {
-        if self.found_us == 0 || now_us.wrapping_sub(self.found_us) > Self::VALID_US {
-            return None;
-        }
-        let copy = arena.piece(self.text.len()).ok()?;
-        for (to, from) in copy.iter_mut().zip(&self.text) {
-            *to = *from;
-        }
+    fn recall<'m>(&self, arena: &mut Arena<'m>) -> Result<Place<'m>, Errno> {
+        let text = self.text.get(..self.length).unwrap_or_default();
+        let copy = arena.piece(text.len())?;
+        copy.copy_from_slice(text);
         let copy: &'m [u8] = copy;
         let homes = self.homes.map(|home| {
-            let end = home.start.checked_add(home.length)?;
-            let directory = copy.get(home.start as usize..end as usize)?;
             home.known.then_some(Home {
                 unified: home.unified,
                 root: home.root,
-                directory,
+                directory: home.directory(copy)?,
                 top: home.top as usize,
             })
         });
-        Some(Place {
+        Ok(Place {
             homes,
             initial_pid_namespace: self.initial_pid_namespace,
             start_ticks: Some(self.start_ticks).filter(|t| *t != Self::HIDDEN),
@@ -297,6 +368,8 @@ impl LastPlace {
 
     fn remember(&mut self, now_us: u64, place: &Place) {
         self.found_us = 0;
+        self.identified = false;
+        self.membership.process = 0;
         self.initial_pid_namespace = place.initial_pid_namespace;
         self.start_ticks = place.start_ticks.unwrap_or(Self::HIDDEN);
         let mut text = Out::new(&mut self.text);
@@ -314,10 +387,49 @@ impl LastPlace {
                 top: home.top as u32,
             };
             text.bytes(home.directory);
+            // For the look whether it is still there.
+            text.byte(0);
         }
+        self.length = text.len();
         // A path too long to be remembered is looked for each time.
         if text.finish().is_some() {
             self.found_us = now_us;
         }
+    }
+
+    /// Device and inode of each directory, zeros where there is none.
+    fn directories_now(&self) -> [[u64; 2]; Controller::ALL.len()] {
+        let mut last: Option<(&[u8], [u64; 2])> = None;
+        self.homes.map(|home| {
+            let Some(path) = home.directory(&self.text).filter(|_| home.known) else {
+                return [0; 2];
+            };
+            // On the v2 tree all are one.
+            if let Some((_, same)) = last.filter(|(before, _)| *before == path) {
+                return same;
+            }
+            let status = self
+                .text
+                .get(home.start as usize..)
+                .and_then(|path| CStr::from_bytes_until_nul(path).ok())
+                .and_then(|path| sys::status_of(path).ok());
+            let found = status.map_or([0; 2], |status| [status.st_dev, status.st_ino]);
+            last = Some((path, found));
+            found
+        })
+    }
+
+    /// True if what is remembered is `place`.
+    fn is(&self, place: &Place) -> bool {
+        self.found_us != 0
+            && place.start_ticks.unwrap_or(Self::HIDDEN) == self.start_ticks
+            && self.homes.iter().zip(&place.homes).all(|(mine, theirs)| {
+                let mine = mine.directory(&self.text).filter(|_| mine.known);
+                mine == theirs.map(|home| home.directory)
+            })
+    }
+
+    fn identity(&self, place: &Place) -> Option<Identity> {
+        (self.identified && self.is(place)).then_some(self.identity)
     }
 }

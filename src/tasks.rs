@@ -43,9 +43,37 @@ pub fn count_below(root: &[u8], place: &Place, arena: &mut Arena) -> Result<Task
         let seen = loadavg.get(..length).and_then(gather::host_tasks);
         tasks.total = tasks.total.max(seen.map_or(0, |(_, total)| total));
     } else {
-        each_entry(&proc, |name| count_process(&proc, name, &mut tasks))?;
+        each_process(&proc, arena, |name| count_process(&proc, name, &mut tasks))?;
     }
     Ok(tasks)
+}
+
+/// The processes that `proc` lists. In the kernel's order these are behind everything else, which
+/// takes longer to list than a container's few processes: `FIRST_PROCESS_ENTRY` of fs/proc/base.c,
+/// where the first entry is `self`. Where it is not, all is listed.
+fn each_process(proc: &Fd, arena: &mut Arena, mut with: impl FnMut(&[u8])) -> Result<(), Errno> {
+    const FIRST_PROCESS_ENTRY: u64 = 256;
+    let room = arena.piece(16 << 10)?;
+    let mut first = true;
+    let mut there = false;
+    if sys::seek(proc.raw(), FIRST_PROCESS_ENTRY).is_ok() {
+        each_entry_in(proc, room, |name| {
+            there |= first && name == b"self";
+            first = false;
+            if there {
+                with(name);
+            }
+            there
+        })?;
+    }
+    if there {
+        return Ok(());
+    }
+    sys::seek(proc.raw(), 0)?;
+    each_entry_in(proc, room, |name| {
+        with(name);
+        true
+    })
 }
 
 /// The tasks of the cgroup whose files are in `directory`, and of all cgroups below it.
@@ -154,12 +182,25 @@ pub(crate) fn terminated<'b, const N: usize>(
 
 /// The names in a directory, those that begin with a dot left out.
 pub(crate) fn each_entry(directory: &Fd, mut with: impl FnMut(&[u8])) -> Result<(), Errno> {
+    let mut room = [0u8; 1024];
+    each_entry_in(directory, &mut room, |name| {
+        with(name);
+        true
+    })
+}
+
+/// The same for directories that may be long: `room` is for their entries. Ends when `with` says
+/// so.
+pub(crate) fn each_entry_in(
+    directory: &Fd,
+    room: &mut [u8],
+    mut with: impl FnMut(&[u8]) -> bool,
+) -> Result<(), Errno> {
     // A struct linux_dirent64: inode and offset of 8 bytes each, length of 2, type of 1, name.
     const LENGTH: core::ops::Range<usize> = 16..18;
     const NAME: usize = 19;
-    let mut room = [0u8; 1024];
     loop {
-        let length = sys::directory_entries(directory.raw(), &mut room)?;
+        let length = sys::directory_entries(directory.raw(), room)?;
         let mut rest = room.get(..length).unwrap_or_default();
         if rest.is_empty() {
             return Ok(());
@@ -173,8 +214,10 @@ pub(crate) fn each_entry(directory: &Fd, mut with: impl FnMut(&[u8])) -> Result<
             let name = entry
                 .get(NAME..)
                 .and_then(|name| name.split(|b| *b == 0).next());
-            if let Some(name) = name.filter(|name| name.first().is_some_and(|b| *b != b'.')) {
-                with(name);
+            if let Some(name) = name.filter(|name| name.first().is_some_and(|b| *b != b'.'))
+                && !with(name)
+            {
+                return Ok(());
             }
             rest = more;
         }

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::snapshot::{MemoryStat, MemoryText, SwapTraffic};
-use crate::text::{cut, decimal, lines, trim};
+use crate::text::{cut, decimal, fields, lines, trim};
 
 /// "No limit", in every unit.
 pub const NO_LIMIT: u64 = u64::MAX;
@@ -251,6 +251,24 @@ pub fn cpuacct_usage(user: &[u8], system: &[u8]) -> Option<Busy> {
     })
 }
 
+/// The sum over all CPUs of v1's `cpuacct.usage_all`: what `cpuacct.usage_user` and
+/// `cpuacct.usage_sys` say (`kernel/sched/cpuacct.c`), in one file.
+pub fn cpuacct_usage_all(text: &[u8]) -> Option<Busy> {
+    let (head, rows) = cut(text, b'\n').filter(|(_, rows)| !rows.is_empty())?;
+    let (mut user, mut system) = (0u64, 0u64);
+    for line in lines(rows) {
+        let mut row = fields(line).map(decimal);
+        let (_, own_user, own_system) = (row.next()??, row.next()??, row.next()??);
+        user = user.saturating_add(own_user);
+        system = system.saturating_add(own_system);
+    }
+    (head == b"cpu user system").then_some(Busy {
+        user_us: user / NS_PER_US,
+        nice_us: 0,
+        system_us: system / NS_PER_US,
+    })
+}
+
 /// v1's `cpuacct.stat`, USER_HZ ticks.
 pub fn cpuacct_stat(text: &[u8]) -> Option<Busy> {
     let us = |name: &[u8]| {
@@ -430,6 +448,11 @@ mod tests {
             Some(busy)
         );
         assert_eq!(cpuacct_usage(b"1", b""), None);
+        let all = b"cpu user system\n0 94975347000 89008126000\n1 884 624\n";
+        assert_eq!(cpuacct_usage_all(all), Some(busy));
+        for text in ["", "cpu user system\n", "cpu user\n0 1 2\n", "cpu user system\n0 1\n"] {
+            assert_eq!(cpuacct_usage_all(text.as_bytes()), None, "{text}");
+        }
         let busy = Busy {
             user_us: 91_010_000,
             nice_us: 0,

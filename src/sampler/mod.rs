@@ -27,6 +27,13 @@ const UNASKED_US: u64 = 3_600_000_000;
 /// Memory for the files that are read in one cycle.
 const CYCLE: usize = 192 << 10;
 
+/// The averages that a sampler which lives keeps, when the container is `now_us` old.
+pub fn kept(store: &Store<'_>, now_us: u64) -> Option<Load> {
+    let last = store.sampled(now_us).sampled?.averages;
+    let since_us = now_us.saturating_sub(last.last_sample_age_us);
+    (since_us < LOST_AFTER_US).then_some(last.load)
+}
+
 /// The container's averages at the moment of `sample`. `pressure_us` is asked only where they
 /// must be bridged; `may_start` only where there is no sampler, and `start` if of all that ask
 /// this process is the one to start it.

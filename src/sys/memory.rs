@@ -137,6 +137,17 @@ impl<'m> Arena<'m> {
         Ok(unsafe { core::slice::from_raw_parts_mut(place, count) })
     }
 
+    /// Moves `value` here.
+    pub fn keep<T: Copy>(&mut self, value: T) -> Result<&'m T, Errno> {
+        self.align::<T>()?;
+        let place = self.piece(size_of::<T>())?.as_mut_ptr().cast::<T>();
+        // SAFETY: aligned, as large as a T, and ours for 'm.
+        unsafe {
+            place.write(value);
+            Ok(&*place)
+        }
+    }
+
     fn align<T>(&mut self) -> Result<(), Errno> {
         let misplaced = self.free.as_ptr().align_offset(align_of::<T>());
         self.piece(misplaced).map(drop)
@@ -161,16 +172,6 @@ pub fn forget_on_fork<T: Zeroed + Sync>() -> Result<&'static T, Errno> {
     super::wipe_on_fork(place, size_of::<T>());
     // SAFETY: a fresh mapping, page-aligned, at least as large as a T, zeroed, which is a T.
     Ok(unsafe { &*place.cast::<T>() })
-}
-
-/// Moves `value` to memory that is never given back.
-pub fn keep_forever<T: Copy + Sync>(value: T) -> Result<&'static T, Errno> {
-    let place = map(size_of::<T>())?.cast::<T>();
-    // SAFETY: a fresh mapping, page-aligned, at least as large as a T, ours alone until returned.
-    unsafe {
-        place.write(value);
-        Ok(&*place)
-    }
 }
 
 /// A value that one may use at a time and nobody waits for.

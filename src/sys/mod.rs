@@ -159,6 +159,12 @@ pub fn position(fd: c_int) -> Result<usize, Errno> {
     unsafe { call!(SYS_lseek, fd, 0, libc::SEEK_CUR) }
 }
 
+/// Puts the offset of a descriptor there.
+pub fn seek(fd: c_int, offset: u64) -> Result<(), Errno> {
+    // SAFETY: touches no memory.
+    unsafe { call!(SYS_lseek, fd, offset, libc::SEEK_SET) }.map(drop)
+}
+
 /// `ftruncate(2)`.
 pub fn truncate(fd: c_int, length: u64) -> Result<(), Errno> {
     // SAFETY: touches no memory.
