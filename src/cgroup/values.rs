@@ -450,7 +450,12 @@ mod tests {
         assert_eq!(cpuacct_usage(b"1", b""), None);
         let all = b"cpu user system\n0 94975347000 89008126000\n1 884 624\n";
         assert_eq!(cpuacct_usage_all(all), Some(busy));
-        for text in ["", "cpu user system\n", "cpu user\n0 1 2\n", "cpu user system\n0 1\n"] {
+        for text in [
+            "",
+            "cpu user system\n",
+            "cpu user\n0 1 2\n",
+            "cpu user system\n0 1\n",
+        ] {
             assert_eq!(cpuacct_usage_all(text.as_bytes()), None, "{text}");
         }
         let busy = Busy {
