@@ -27,6 +27,8 @@ package_of() {
     musl-gcc) echo musl-tools ;;
     cc | gcc) echo gcc ;;
     fusermount3) echo fuse3 ;;
+    setcap) echo libcap2-bin ;;
+    redis-benchmark) echo redis-tools ;;
     xz) echo xz-utils ;;
     depmod | modprobe) echo kmod ;;
     dpkg-source) echo dpkg-dev ;;

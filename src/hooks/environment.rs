@@ -4,6 +4,8 @@ use crate::config;
 use crate::settings::Settings;
 use crate::sys::{link, memory};
 use core::ffi::c_char;
+use core::ptr::{null, null_mut};
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 /// The settings of this process.
 pub fn settings() -> &'static Settings<'static> {
@@ -12,9 +14,14 @@ pub fn settings() -> &'static Settings<'static> {
 
 /// `environ`.
 pub fn current() -> *const *const c_char {
-    let variable = link::find_first(c"environ").cast::<*const *const c_char>();
+    static VARIABLE: AtomicPtr<*const *const c_char> = AtomicPtr::new(null_mut());
+    let mut variable = VARIABLE.load(Ordering::Relaxed);
+    if variable.is_null() {
+        variable = link::find_first(c"environ").cast_mut().cast();
+        VARIABLE.store(variable, Ordering::Relaxed);
+    }
     // SAFETY: `environ` is libc's variable of that type.
-    unsafe { variable.as_ref().copied().unwrap_or(core::ptr::null()) }
+    unsafe { variable.as_ref().copied().unwrap_or(null()) }
 }
 
 /// The strings of the environment.

@@ -33,8 +33,8 @@ type Go<'a> = &'a mut dyn FnMut(Environment) -> c_int;
 /// `given` must be an environment or null.
 #[inline(never)]
 pub unsafe fn with_preload(given: Environment, go: Go) -> c_int {
-    // What is not there is for the kernel to say.
-    if !given.is_null() && !sys::is_memory(given.cast()) {
+    // What is not there is for the kernel to say; the program's own is there.
+    if !given.is_null() && given != environment::current() && !sys::is_memory(given.cast()) {
         return go(given);
     }
     // SAFETY: the caller's.

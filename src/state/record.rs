@@ -296,22 +296,31 @@ pub struct Entered<'b> {
 
 /// The newest ledger, whatever it is kept under. `ledgers` is the state file from [`LEDGER_AT`] on.
 pub fn entered<'b>(ledgers: &'b [u8], identity: &Identity) -> Option<Entered<'b>> {
-    let first = entered_in(ledgers, 0, identity);
-    let second = entered_in(ledgers, 1, identity);
-    match (first, second) {
-        (Some(a), Some(b)) => Some(if a.sequence < b.sequence { b } else { a }),
-        (a, b) => a.or(b),
-    }
+    let (first, second) = (head_in(ledgers, 0, identity), head_in(ledgers, 1, identity));
+    let sequence = |head: &Option<(u64, u64)>| head.map(|(_, sequence)| sequence);
+    // What is long is looked at in one of them only, if that is whole.
+    let newer = u64::from(sequence(&first) < sequence(&second));
+    let heads = [(0, first), (1, second)];
+    let of = |slot| {
+        let (_, head) = heads.iter().find(|(own, _)| *own == slot)?;
+        body_in(ledgers, slot, (*head)?)
+    };
+    of(newer).or_else(|| of(1 - newer))
 }
 
-fn entered_in<'b>(ledgers: &'b [u8], slot: u64, identity: &Identity) -> Option<Entered<'b>> {
-    let at = if slot == 0 { 0 } else { LEDGER_PITCH };
-    let head = LEDGER_SIZE - ledger::SIZE;
-    let mut words = Words::of(ledgers, at, head)?;
+/// Key and sequence of the ledger in a slot.
+fn head_in(ledgers: &[u8], slot: u64, identity: &Identity) -> Option<(u64, u64)> {
+    let mut words = Words::of(ledgers, slot_at(slot), LEDGER_SIZE - ledger::SIZE)?;
     words.head(LEDGER, identity)?;
-    let (key, sequence) = (words.next()?, words.next()?);
+    let head = (words.next()?, words.next()?);
     words.end()?;
-    let bytes = ledgers.get(at.checked_add(head)?..at.checked_add(LEDGER_SIZE)?)?;
+    Some(head)
+}
+
+fn body_in(ledgers: &[u8], slot: u64, (key, sequence): (u64, u64)) -> Option<Entered<'_>> {
+    let at = slot_at(slot);
+    let body = at.checked_add(LEDGER_SIZE - ledger::SIZE)?;
+    let bytes = ledgers.get(body..at.checked_add(LEDGER_SIZE)?)?;
     let age_us = Ledger::age_in(bytes)?;
     Some(Entered {
         slot,
@@ -320,6 +329,10 @@ fn entered_in<'b>(ledgers: &'b [u8], slot: u64, identity: &Identity) -> Option<E
         age_us,
         bytes,
     })
+}
+
+fn slot_at(slot: u64) -> usize {
+    if slot == 0 { 0 } else { LEDGER_PITCH }
 }
 
 /// Offset of ledger slot 0 or 1.
