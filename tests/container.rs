@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -658,4 +660,45 @@ fn time_adds_up() {
     // Each was read between two readings of the time; a tick per CPU at either end.
     let ticks = |from: usize, to: usize| (rows[to][0] - rows[from][0]) * 100.0 * cpus;
     between("ticks", total, ticks(2, 3), ticks(0, 5), 2.0 * cpus + 1.0);
+}
+
+/// A process that keeps asking shows the cgroup it was moved to within a second, however often it
+/// has been found where it was before.
+#[test]
+fn moved_process() {
+    needs_containers!();
+    let [first, second] = [512, 300].map(|mib| Plan::new().memory(mib * MIB).start());
+    let script = "while read -r l; do read -r n kib r </proc/meminfo; echo $kib; done";
+    let mut reader = Command::new("sh")
+        .args(["-c", script])
+        .env("LD_PRELOAD", support::library())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("sh");
+    let mut ask = reader.stdin.take().expect("a pipe");
+    let mut said = BufReader::new(reader.stdout.take().expect("a pipe")).lines();
+    let mut shown = |pause_ms| {
+        sleep(Duration::from_millis(pause_ms));
+        writeln!(ask, "now").expect("it listens");
+        let line = said.next().expect("it answers").expect("text");
+        line.parse::<u64>().expect("a number") >> 10
+    };
+    let pid = reader.id().to_string();
+    let to = |container: &Container| {
+        std::fs::write(container.directory("memory").join("cgroup.procs"), &pid).expect("moved");
+    };
+    to(&first);
+    // Found, found again, and then twice seen to be where it was.
+    for pause_ms in [0, 1100, 1100, 1100] {
+        assert_eq!(shown(pause_ms), 512);
+    }
+    to(&second);
+    for pause_ms in [1000, 1100, 0] {
+        assert_eq!(shown(pause_ms), 300);
+    }
+    to(&first);
+    assert_eq!(shown(1000), 512);
+    let _ = reader.kill();
+    let _ = reader.wait();
 }

@@ -472,3 +472,77 @@ fn beside_other_preloads() {
         assert!(said(&output).0.starts_with("0\n"), "{output:?}");
     }
 }
+
+/// The half of `src/sys/arch.rs` that this machine cannot run is at least understood by the
+/// assembler and the linker of its processor.
+#[test]
+fn other_processor_is_assembled() {
+    let (Some(assembler), Some(linker)) = (
+        program("aarch64-linux-gnu-as"),
+        program("aarch64-linux-gnu-ld"),
+    ) else {
+        return skipped("no assembler for aarch64 (binutils-aarch64-linux-gnu)");
+    };
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sys/arch.rs");
+    let source = fs::read_to_string(source).expect("the source");
+    let half = source
+        .split_once("#[cfg(target_arch = \"aarch64\")]\nmod imp {")
+        .expect("the half of aarch64")
+        .1;
+    let mut text = String::from(".text\n");
+    let mut instructions = 0;
+    for line in half.lines().map(str::trim) {
+        if line.starts_with("//") || line.starts_with("#[") || line.contains("extern \"C\"") {
+            continue;
+        }
+        // What is between quotes, and not the names of registers that Rust binds to values.
+        for (i, literal) in line.split('"').enumerate().filter(|(i, _)| i % 2 == 1) {
+            let binds = line
+                .split('"')
+                .nth(i - 1)
+                .is_some_and(|before| before.ends_with("in(") || before.ends_with("inlateout("));
+            if binds {
+                continue;
+            }
+            let mut literal = literal.to_owned();
+            for (name, value) in [
+                ("{0}", "x9"),
+                ("{1}", "x10"),
+                ("{2}", "x11"),
+                ("{openat}", "56"),
+                ("{openat2}", "437"),
+                ("{affinity}", "123"),
+                ("{sysinfo}", "179"),
+                ("{uring}", "425"),
+                ("{clone}", "220"),
+                ("{exit}", "94"),
+            ] {
+                literal = literal.replace(name, value);
+            }
+            text += &literal.replace(['{', '}'], "");
+            text.push('\n');
+            instructions += 1;
+        }
+    }
+    assert!(instructions > 100, "{text}");
+    // What the rest of the library defines.
+    for name in ["slot", "resolve", "asked", "gathered", "start", "main"] {
+        text += &format!(".hidden {name}\n.globl {name}\n{name}: .quad 0\n");
+    }
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("everywhere");
+    fs::create_dir_all(&directory).expect("a directory");
+    let file = |name: &str| directory.join(name);
+    fs::write(file("aarch64.s"), &text).expect("the text");
+    for command in [
+        Command::new(assembler)
+            .arg("-o")
+            .args([file("aarch64.o"), file("aarch64.s")]),
+        Command::new(linker)
+            .args(["-shared", "--no-undefined", "-o"])
+            .args([file("aarch64.so"), file("aarch64.o")]),
+    ] {
+        let output = command.output().expect("binutils");
+        assert!(output.status.success(), "{output:?}\n{text}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+    }
+}

@@ -28,6 +28,7 @@ package_of() {
     cc | gcc) echo gcc ;;
     fusermount3) echo fuse3 ;;
     setcap) echo libcap2-bin ;;
+    aarch64-linux-gnu-as) echo binutils-aarch64-linux-gnu ;;
     redis-benchmark) echo redis-tools ;;
     xz) echo xz-utils ;;
     depmod | modprobe) echo kmod ;;
