@@ -2,9 +2,9 @@
 //! from inside `malloc`'s own initialisation, from a signal handler or a `vfork` child, and on a
 //! stack of 16 KiB.
 //!
-//! One block is kept between questions, so that a program that asks every second does not map
-//! and fault each time. Taking it is an exchange of one pointer: whoever comes second (another
-//! thread, a signal handler in the middle of the first) maps a block of its own and waits for
+//! A few blocks are kept between questions, so that a program that asks every second does not map
+//! and fault each time. Taking one is an exchange of one pointer: whoever finds none (one thread
+//! too many, a signal handler in the middle of another) maps a block of its own and waits for
 //! nobody.
 
 use super::{Errno, map, unmap};
@@ -19,7 +19,9 @@ const ORDINARY: usize = 512 << 10;
 /// Room for a machine of thousands of CPUs; tried when [`ORDINARY`] was too small.
 const LARGE: usize = 64 << 20;
 
-static KEPT: AtomicPtr<u8> = AtomicPtr::new(null_mut());
+/// One for each of a few threads that ask at once: to map, fault and unmap would let only one of them
+/// run at a time, on the lock of the program's memory.
+static KEPT: [AtomicPtr<u8>; 4] = [const { AtomicPtr::new(null_mut()) }; 4];
 
 /// A block of memory for one question.
 pub struct Block {
@@ -30,8 +32,14 @@ pub struct Block {
 impl Block {
     /// The kept block, or a new one.
     pub fn ordinary() -> Result<Block, Errno> {
-        let kept = KEPT.swap(null_mut(), Ordering::Acquire);
-        let start = if kept.is_null() { map(ORDINARY)? } else { kept };
+        let kept = KEPT
+            .iter()
+            .map(|slot| slot.swap(null_mut(), Ordering::Acquire))
+            .find(|kept| !kept.is_null());
+        let start = match kept {
+            Some(kept) => kept,
+            None => map(ORDINARY)?,
+        };
         Ok(Block {
             start,
             length: ORDINARY,
@@ -71,11 +79,11 @@ pub fn work_in_block<T, E>(
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if self.length == ORDINARY
-            && KEPT
-                .compare_exchange(null_mut(), self.start, Ordering::Release, Ordering::Relaxed)
+        let keep = |slot: &AtomicPtr<u8>| {
+            slot.compare_exchange(null_mut(), self.start, Ordering::Release, Ordering::Relaxed)
                 .is_ok()
-        {
+        };
+        if self.length == ORDINARY && KEPT.iter().any(keep) {
             return;
         }
         // SAFETY: the block is ours alone and its borrows have ended with it.
