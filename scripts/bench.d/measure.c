@@ -246,7 +246,7 @@ static void runs(int n, int together, char *program, char **preloads, int kinds)
 static void idle(char *preload) {
     char path[64], line[512], name[256];
     int kib, in_it = 0, all = 0, own = 0;
-    unsigned long from, to;
+    unsigned long from, to, end = 0;
     pid_t pid = start("/bin/sleep 5", preload);
     usleep(200000);
     snprintf(path, sizeof path, "/proc/%d/smaps", pid);
@@ -255,8 +255,11 @@ static void idle(char *preload) {
     while (fgets(line, sizeof line, maps)) {
         name[0] = 0;
         if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %255s", &from, &to, name) >= 2)
-            /* The zeroed data of a file has no name and follows it. */
-            in_it = strstr(name, "libproclens") || (in_it && !name[0]);
+        {
+            /* The zeroed data of a file has no name and follows it at once. */
+            in_it = strstr(name, "libproclens") || (in_it && !name[0] && from == end);
+            end = to;
+        }
         if (sscanf(line, "Private_Dirty: %d", &kib) == 1) {
             all += kib;
             if (in_it) own += kib;

@@ -62,7 +62,14 @@ impl<'t> Line<'t> {
 /// `switch_root` it stands behind the mounts that were moved onto it.
 pub fn find<'t>(table: &'t [u8], hierarchy: Hierarchy<'_>, path: &[u8]) -> Option<Mount<'t>> {
     let mut best: Option<(bool, Mount<'t>)> = None;
-    for line in lines(table).filter_map(Line::parse) {
+    for line in lines(table) {
+        // Nothing is hidden yet: most lines need not be taken apart.
+        if best.is_none() && !is_cgroup(line) {
+            continue;
+        }
+        let Some(line) = Line::parse(line) else {
+            continue;
+        };
         let mount = line.mount;
         best = best.filter(|(_, old)| mount.point == b"/" || !is_within(old.point, mount.point));
         if line.is_of(hierarchy) {
@@ -78,6 +85,14 @@ pub fn find<'t>(table: &'t [u8], hierarchy: Hierarchy<'_>, path: &[u8]) -> Optio
         }
     }
     best.map(|(_, mount)| mount)
+}
+
+/// True if a line may be of a cgroup: `- cgroup` somewhere, which nothing else has before its type.
+fn is_cgroup(line: &[u8]) -> bool {
+    memchr::memchr_iter(b'-', line).any(|at| {
+        line.get(at..)
+            .is_some_and(|rest| rest.starts_with(b"- cgroup"))
+    })
 }
 
 impl Mount<'_> {
