@@ -13,7 +13,7 @@ use crate::render::{
     cpuinfo, cpulist, diskstats, loadavg, meminfo, node, pressure, stat, swaps, uptime, vmstat,
 };
 use crate::settings::Settings;
-use crate::snapshot::{Age, CpuList, Load, Memory, Swap, SwapTraffic, Tasks};
+use crate::snapshot::{Age, CpuList, Load, Memory, SwapTraffic, Tasks};
 use crate::sys::Errno;
 use crate::sys::memory::Arena;
 use crate::text::{Out, cut, decimal, lines, trim};
@@ -196,26 +196,31 @@ fn vmstat_inputs<'m, K: Kernel>(
     settings: &Settings,
     arena: &mut Arena<'m>,
 ) -> Result<vmstat::Inputs<'m>, Failure> {
-    let (memory, events) = gather::memory_and_text(kernel, place, settings, false, arena)?;
-    // The host's diskstats tell which devices lie on others, whose I/O would count twice.
-    let disks = kernel
-        .read_long(VirtualFile::Diskstats.path(), arena)
-        .map_err(unreadable)?;
-    let io = gather::block_io(kernel, place, arena).ok();
+    let counts = gather::memory_counts(kernel, place, settings, arena)?;
+    let io = match gather::block_io(kernel, place, arena) {
+        Ok(io) if io.is_of_one_device() => Some(io.sum(|_| true)),
+        Ok(io) => {
+            // The host's diskstats tell which devices lie on others, whose I/O would count twice.
+            let disks = kernel
+                .read_long(VirtualFile::Diskstats.path(), arena)
+                .map_err(unreadable)?;
+            Some(diskstats::total(disks, io))
+        }
+        Err(_) => None,
+    };
     let page = kernel.page_size();
-    let (pages_in, pages_out) = events.swapped();
-    let swapped = match (memory.swap, pages_out) {
-        (Swap::Unaccounted, _) => None,
-        (_, Some(pages_out)) => Some(SwapTraffic {
+    let (pages_in, pages_out) = counts.events.swapped();
+    let swapped = counts.swapped.map(|used| match pages_out {
+        Some(pages_out) => SwapTraffic {
             pages_in,
             pages_out,
-        }),
-        (Swap::Counted { used, .. }, None) => Some(kernel.swap_traffic(pages_in, used / page)),
-    };
+        },
+        None => kernel.swap_traffic(pages_in, used / page),
+    });
     Ok(vmstat::Inputs {
-        stat: memory.stat,
-        events,
-        io: io.map(|io| diskstats::total(disks, io)),
+        stat: counts.stat,
+        events: counts.events,
+        io,
         swapped,
         page,
     })

@@ -8,7 +8,8 @@ use crate::ledger::{Ledger, Sample};
 use crate::log::{Failure, Trouble};
 use crate::settings::Settings;
 use crate::snapshot::{
-    Age, BlockIo, CpuList, CpuTime, Cpus, Load, Memory, MemoryText, Quota, Swap, SwapTraffic, Tasks,
+    Age, BlockIo, CpuList, CpuTime, Cpus, Load, Memory, MemoryStat, MemoryText, Quota, Swap,
+    SwapTraffic, Tasks,
 };
 use crate::sys::Errno;
 use crate::sys::memory::Arena;
@@ -307,39 +308,76 @@ pub fn memory<K: Kernel>(
     host_swaps: bool,
     arena: &mut Arena,
 ) -> Result<Memory, Failure> {
-    memory_and_text(kernel, place, settings, host_swaps, arena).map(|(memory, _)| memory)
-}
-
-/// The same, and `memory.stat` itself for the events in it.
-pub fn memory_and_text<'m, K: Kernel>(
-    kernel: &K,
-    place: &Place,
-    settings: &Settings,
-    host_swaps: bool,
-    arena: &mut Arena<'m>,
-) -> Result<(Memory, MemoryText<'m>), Failure> {
     let home = place.home_or_root(Controller::Memory, settings.memory.is_some())?;
     let memory = if home.unified {
         memory_v2(kernel, home, arena)
     } else {
         memory_v1(kernel, home, host_swaps, arena)
     };
-    let (mut memory, text) = memory.map_err(|e| (Trouble::Unreadable, e))?;
+    let mut memory = memory.map_err(|e| (Trouble::Unreadable, e))?;
     memory.limit = memory.limit.min(settings.memory.unwrap_or(u64::MAX));
-    Ok((memory, text))
+    Ok(memory)
 }
 
-fn memory_v1<'m, K: Kernel>(
+/// What the memory controller counts, and no limit.
+pub struct MemoryCounts<'m> {
+    /// The counters of `memory.stat`.
+    pub stat: MemoryStat,
+    /// The same file, for the events in it.
+    pub events: MemoryText<'m>,
+    /// Bytes in swap; `None` where the kernel does not account swap.
+    pub swapped: Option<u64>,
+}
+
+/// The counters of the container's memory.
+pub fn memory_counts<'m, K: Kernel>(
+    kernel: &K,
+    place: &Place,
+    settings: &Settings,
+    arena: &mut Arena<'m>,
+) -> Result<MemoryCounts<'m>, Failure> {
+    let home = place.home_or_root(Controller::Memory, settings.memory.is_some())?;
+    let mut counts = || {
+        let mut path = Path::new(arena)?;
+        let mut read = |level: &[u8], file: &[u8]| kernel.read(path.join(level, file)?, arena);
+        if !home.unified {
+            let text = read(home.directory, b"memory.stat")?;
+            let counted = values::memory_stat_v1(text).ok_or(Errno::GARBAGE)?;
+            return Ok(MemoryCounts {
+                stat: counted.stat,
+                events: MemoryText::V1(text),
+                swapped: counted.swap,
+            });
+        }
+        for level in home.levels() {
+            // A level without the controller is charged to the next one above.
+            let text = match read(level, b"memory.stat") {
+                Err(Errno(libc::ENOENT)) => continue,
+                text => text?,
+            };
+            return Ok(MemoryCounts {
+                stat: values::memory_stat(text).ok_or(Errno::GARBAGE)?,
+                events: MemoryText::V2(text),
+                swapped: read(level, b"memory.swap.current")
+                    .ok()
+                    .and_then(values::number),
+            });
+        }
+        Err(Errno::MISSING)
+    };
+    counts().map_err(|e| (Trouble::Unreadable, e))
+}
+
+fn memory_v1<K: Kernel>(
     kernel: &K,
     home: Home,
     host_swaps: bool,
-    arena: &mut Arena<'m>,
-) -> Result<(Memory, MemoryText<'m>), Errno> {
+    arena: &mut Arena,
+) -> Result<Memory, Errno> {
     let mut path = Path::new(arena)?;
     let mut read = |file: &[u8]| kernel.read(path.join(home.directory, file)?, arena);
     // The kernel's own minimum over all ancestors, those that cannot be seen included.
-    let text = read(b"memory.stat")?;
-    let stat = values::memory_stat_v1(text).ok_or(Errno::GARBAGE)?;
+    let stat = values::memory_stat_v1(read(b"memory.stat")?).ok_or(Errno::GARBAGE)?;
     let usage = values::number(read(b"memory.usage_in_bytes")?).ok_or(Errno::GARBAGE)?;
     let swap = match stat.swap {
         None => Swap::Unaccounted,
@@ -354,22 +392,17 @@ fn memory_v1<'m, K: Kernel>(
             Swap::Counted { limit, used }
         }
     };
-    let memory = Memory {
+    Ok(Memory {
         limit: stat.limit,
         usage,
         swap,
         stat: stat.stat,
-    };
-    Ok((memory, MemoryText::V1(text)))
+    })
 }
 
-fn memory_v2<'m, K: Kernel>(
-    kernel: &K,
-    home: Home,
-    arena: &mut Arena<'m>,
-) -> Result<(Memory, MemoryText<'m>), Errno> {
+fn memory_v2<K: Kernel>(kernel: &K, home: Home, arena: &mut Arena) -> Result<Memory, Errno> {
     let mut path = Path::new(arena)?;
-    let mut found: Option<(Memory, MemoryText)> = None;
+    let mut found: Option<Memory> = None;
     let mut limit = values::NO_LIMIT;
     let mut swap_limit = None::<u64>;
     for level in home.levels() {
@@ -391,8 +424,7 @@ fn memory_v2<'m, K: Kernel>(
         }
         if found.is_none() {
             let usage = values::number(read(b"memory.current")?).ok_or(Errno::GARBAGE)?;
-            let text = read(b"memory.stat")?;
-            let stat = values::memory_stat(text).ok_or(Errno::GARBAGE)?;
+            let stat = values::memory_stat(read(b"memory.stat")?).ok_or(Errno::GARBAGE)?;
             let swap = match read(b"memory.swap.current").ok().and_then(values::number) {
                 Some(used) => Swap::Counted {
                     limit: values::NO_LIMIT,
@@ -400,21 +432,20 @@ fn memory_v2<'m, K: Kernel>(
                 },
                 None => Swap::Unaccounted,
             };
-            let memory = Memory {
+            found = Some(Memory {
                 limit,
                 usage,
                 swap,
                 stat,
-            };
-            found = Some((memory, MemoryText::V2(text)));
+            });
         }
     }
-    let (mut memory, text) = found.ok_or(Errno::MISSING)?;
+    let mut memory = found.ok_or(Errno::MISSING)?;
     memory.limit = limit;
     if let (Swap::Counted { limit, .. }, Some(tightest)) = (&mut memory.swap, swap_limit) {
         *limit = tightest;
     }
-    Ok((memory, text))
+    Ok(memory)
 }
 
 /// The quota of the cgroup, and the directory of the level that sets it.

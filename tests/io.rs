@@ -1,7 +1,7 @@
 //! What `vmstat`, `iostat`, `sar`, `swapon`, `free`, `numactl` and `lstopo` show of disks, swap,
 //! pressure and nodes in a real container, while the machine around it does much more. Runs on
-//! cgroup v1, v2 and hybrids, as the machine is; `in_the_vm` runs all of it on v2 with swap and
-//! pressure (`scripts/lab/vm`).
+//! cgroup v1, v2 and hybrids, as the machine is; `in_the_vm` runs what else would be missed on v2 with
+//! swap and pressure (`scripts/lab/vm`).
 
 mod support;
 
@@ -224,13 +224,15 @@ fn io_is_the_containers_alone() {
          echo ====; iostat -dk {name}; vmstat -d; cat /sys/block/{name}/stat
          echo ====; cat /dev/shm/rows"
     );
+    // Less in the slow VM.
+    let times = if disk.memory.is_some() { 3 } else { 10 };
+    let much = times * WRITTEN * MIB / 512;
     let (before, started) = (counted(&container, &disk), sectors(&disk));
     let done = AtomicBool::new(false);
     let text = thread::scope(|scope| {
         scope.spawn(|| {
-            let wanted = |started: u64| started + 10 * WRITTEN * MIB / 512;
             busy(&disk, || {
-                done.load(Ordering::Relaxed) && sectors(&disk)[1] >= wanted(started[1])
+                done.load(Ordering::Relaxed) && sectors(&disk)[1] >= started[1] + much
             });
         });
         let output = container
@@ -301,7 +303,7 @@ fn io_is_the_containers_alone() {
     };
     near("the disk's own stat", grown(&own), written, written * 0.02);
     let machine = sectors(&disk)[1] - started[1];
-    assert!(machine >= 10 * WRITTEN * MIB / 512, "{machine}");
+    assert!(machine >= much, "{machine}");
 }
 
 /// A container that does nothing on a disk that is busy.
@@ -423,10 +425,13 @@ fn the_first_line_of_vmstat_is_sane() {
             .next()
             .expect("up"),
     );
+    let swapped_by_machine = host("/proc/meminfo", "SwapTotal") - host("/proc/meminfo", "SwapFree");
     for first in &rows[..2] {
         let [swpd, si, so, bi, bo, interrupts, switches] =
             [2, 6, 7, 8, 9, 10, 11].map(|i| first[i]);
-        assert_eq!([swpd, si, so], [0.0; 3], "{text}");
+        // What the machine's swap lacks the container's lacks too.
+        assert!(swpd <= swapped_by_machine, "{text}");
+        assert_eq!([si, so], [0.0; 2], "{text}");
         assert!(bi < 20_000.0 && bo < 20_000.0, "{text}");
         let most = |name| 3.0 * total(name) / up + 1000.0;
         assert!(interrupts > 0.0 && interrupts < most("intr"), "{text}");
@@ -679,16 +684,11 @@ fn nodes_are_no_contradiction() {
     assert!(!container.without("numactl -H").contains(" 512 MB"));
 }
 
-/// All of it on cgroup v2, with swap and pressure.
+/// What this machine may not have, on cgroup v2: I/O counted there, swap, pressure.
 #[test]
+#[ignore = "boots the VM: scripts/test cells runs it"]
 fn in_the_vm() {
     let here = std::env::current_exe().expect("this program");
-    if fs::read_to_string("/proc/cmdline").is_ok_and(|line| line.contains("lab.cgroup=")) {
-        return;
-    }
-    if program("qemu-system-x86_64").is_none() {
-        return skipped("no qemu here (scripts/lab/vm installs it)");
-    }
     let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("io-vm");
     let output = File::create(&log).expect("a log");
     let status = Command::new("scripts/lab/vm")
@@ -698,21 +698,23 @@ fn in_the_vm() {
             "--cpus",
             "2",
             "--timeout",
-            "600",
+            "1800",
             "--",
             "env",
         ])
         .arg(format!("PROCLENS_LIBRARY={}", support::library().display()))
         .arg(here)
         .args(["--test-threads=1", "--show-output"])
+        .args(["alone", "swapping", "pressure"])
         .stderr(output.try_clone().expect("the log"))
         .stdout(output)
         .status()
         .expect("scripts/lab/vm");
     let said = fs::read_to_string(&log).expect("the log");
+    let _ = fs::remove_file(&log);
     for line in said.lines().filter(|line| line.starts_with("skipped: ")) {
         println!("in the VM, {line}");
     }
     assert!(status.success(), "{said}");
-    assert!(said.contains("test swapping_shows ... ok"), "{said}");
+    assert!(said.contains("4 passed; 0 failed"), "{said}");
 }

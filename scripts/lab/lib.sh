@@ -21,6 +21,8 @@ usage() { sed -n '2,/^[^#]/{/^#/!q;s/^# \{0,1\}//p}' "$0"; exit "${1:-0}"; }
 package_of() {
   case $1 in
     free | top | vmstat | uptime | ps) echo procps ;;
+    iostat | mpstat | sar) echo sysstat ;;
+    lstopo-no-graphics) echo hwloc-nox ;;
     unshare | setpriv | taskset | nsenter | mount) echo util-linux ;;
     qemu-system-x86_64) echo qemu-system-x86 ;;
     dockerd) echo docker.io ;;

@@ -12,6 +12,14 @@ impl<'m> BlockIo<'m> {
         self.sum(|other| other == device)
     }
 
+    /// True if it did anything on one device at most: then nothing can be counted twice.
+    pub fn is_of_one_device(self) -> bool {
+        let (BlockIo::V2(text) | BlockIo::V1 { bytes: text, .. }) = self;
+        let mut devices = lines(text).filter_map(device).map(|(device, _)| device);
+        let first = devices.next();
+        devices.all(|other| Some(other) == first)
+    }
+
     /// What the container did on all devices for which `wanted` holds.
     pub fn sum(self, mut wanted: impl FnMut((u64, u64)) -> bool) -> DeviceIo {
         let mut total = DeviceIo::default();
@@ -106,6 +114,7 @@ mod tests {
         };
         assert_eq!(io.of((254, 0)), vda);
         assert_eq!(io.of((8, 0)), DeviceIo::default());
+        assert!(!io.is_of_one_device());
         assert_eq!(io.sum(|_| true).read_bytes, 4097);
     }
 
@@ -126,6 +135,7 @@ mod tests {
         assert_eq!(io.of((254, 0)), vda);
         assert_eq!(io.of((254, 1)), DeviceIo::default());
         assert_eq!(io.sum(|_| true), vda);
+        assert!(io.is_of_one_device());
     }
 
     #[test]

@@ -149,20 +149,21 @@ pub fn memory_stat_v1(text: &[u8]) -> Option<MemoryStatV1> {
     })
 }
 
-impl MemoryText<'_> {
-    /// The counter that v2 calls `name`.
-    pub fn counter(self, name: &[u8]) -> Option<u64> {
-        let (text, prefix): (_, &[u8]) = match self {
+impl<'m> MemoryText<'m> {
+    /// Its counters, in the names of v2.
+    pub fn counters(self) -> impl Iterator<Item = (&'m [u8], u64)> + Clone {
+        let (text, prefix): (&'m [u8], &[u8]) = match self {
             MemoryText::V2(text) => (text, b""),
             MemoryText::V1(text) => (text, b"total_"),
         };
-        lines(text).find_map(|line| {
-            number(
-                line.strip_prefix(prefix)?
-                    .strip_prefix(name)?
-                    .strip_prefix(b" ")?,
-            )
-        })
+        pairs(text).filter_map(move |(key, value)| Some((key.strip_prefix(prefix)?, value)))
+    }
+
+    /// The counter that v2 calls `name`.
+    pub fn counter(self, name: &[u8]) -> Option<u64> {
+        self.counters()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
     }
 
     /// Pages swapped in, and out where the kernel tells (`pswpin` and `pswpout`, Linux 6.13).

@@ -25,10 +25,11 @@ pub struct Inputs<'m> {
 
 /// `/proc/vmstat`; `host` is the kernel's. What the cgroup does not count is the host's.
 pub fn render(host: &[u8], inputs: &Inputs<'_>, out: &mut Out<'_>) {
+    let events = Events::of(inputs.events);
     for line in lines(host) {
         let known = cut(line, b' ').and_then(|(name, host)| {
             decimal(host)?;
-            Some((name, value(name, inputs)?))
+            Some((name, value(name, inputs, &events)?))
         });
         let Some((name, value)) = known else {
             copy(line, out);
@@ -41,13 +42,13 @@ pub fn render(host: &[u8], inputs: &Inputs<'_>, out: &mut Out<'_>) {
     }
 }
 
-fn value(name: &[u8], inputs: &Inputs<'_>) -> Option<u64> {
+fn value(name: &[u8], inputs: &Inputs<'_>, events: &Events<'_>) -> Option<u64> {
     let Inputs {
         stat,
-        events,
         io,
         swapped,
         page,
+        ..
     } = inputs;
     let bytes = match name {
         b"pgpgin" => return io.map(|io| io.read_bytes / 1024),
@@ -75,10 +76,41 @@ fn value(name: &[u8], inputs: &Inputs<'_>) -> Option<u64> {
         b"nr_swapcached" => stat.swapcached,
         b"nr_page_table_pages" => stat.pagetables,
         b"nr_sec_page_table_pages" => stat.sec_pagetables,
-        _ if is_event(name) => return events.counter(name),
-        _ => return None,
+        _ => return events.counter(name),
     };
     bytes.checked_div(page.get())
+}
+
+/// The events of `memory.stat`, which most lines are looked for in.
+struct Events<'m> {
+    known: [(&'m [u8], u64); Events::MOST],
+    count: usize,
+}
+
+impl<'m> Events<'m> {
+    /// More than any kernel has.
+    const MOST: usize = 64;
+
+    fn of(text: MemoryText<'m>) -> Self {
+        let mut events = Events {
+            known: [(b"", 0); Events::MOST],
+            count: 0,
+        };
+        let named = text.counters().filter(|(name, _)| is_event(name));
+        for (slot, event) in events.known.iter_mut().zip(named) {
+            *slot = event;
+            events.count = events.count.wrapping_add(1);
+        }
+        events
+    }
+
+    fn counter(&self, name: &[u8]) -> Option<u64> {
+        let known = self.known.iter().take(self.count);
+        known
+            .copied()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
+    }
 }
 
 /// Counters that `memory.stat` has under the same name, with the same meaning, on some kernels.
