@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::os::linux::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use support::{Container, MIB, Plan, field, program, skipped};
@@ -66,6 +66,9 @@ impl Disk {
     }
 
     fn of_build() -> Option<Disk> {
+        // Tests run beside each other.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let device = fs::metadata(directory).expect("target").st_dev();
         let (major, minor) = (libc::major(device), libc::minor(device));
@@ -76,7 +79,7 @@ impl Disk {
             &node
         };
         let disk = Disk {
-            path: directory.join(format!("io-{}", std::process::id())),
+            path: directory.join(format!("io-{}-{number}", std::process::id())),
             name: whole.file_name()?.to_str()?.into(),
             number: fs::read_to_string(whole.join("dev")).ok()?.trim().into(),
             memory: None,
