@@ -121,10 +121,10 @@ cgroup_scan() {
   done </proc/self/mountinfo
   if [ -n "$v2_root" ]; then
     for c in $(cat "$v2_root/cgroup.controllers" 2>/dev/null); do
-      [ -n "${cgroup_at[$c]}" ] || cgroup_at[$c]=$v2_root cgroup_is[$c]=2
+      [ -n "${cgroup_at[$c]:-}" ] || cgroup_at[$c]=$v2_root cgroup_is[$c]=2
     done
     # On v2 the CPU time is part of every cgroup.
-    [ -n "${cgroup_at[cpuacct]}" ] || [ "${cgroup_is[cpu]}" != 2 ] ||
+    [ -n "${cgroup_at[cpuacct]:-}" ] || [ "${cgroup_is[cpu]:-}" != 2 ] ||
       cgroup_at[cpuacct]=$v2_root cgroup_is[cpuacct]=2
   fi
 }
@@ -133,7 +133,7 @@ v2_root=
 
 # cgroup_mode: v1, v2, memory-v1 or cpu-v1 (hybrids named by what v1 has), or none
 cgroup_mode() {
-  case ${cgroup_is[memory]}${cgroup_is[cpu]} in
+  case ${cgroup_is[memory]:-}${cgroup_is[cpu]:-} in
     11) echo v1 ;;
     22) echo v2 ;;
     12) echo memory-v1 ;;
