@@ -390,13 +390,20 @@ fn a_disk_says_one_thing() {
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
-    for line in &lines[1..4] {
-        assert_eq!(*line, lines[0], "{text}");
+    // A page of a program that had to be read again makes a read more, of which the later ones tell.
+    let said = |at: usize| &lines[at][if at == 4 { 3 } else { 0 }..];
+    for at in 1..5 {
+        assert_eq!(said(at)[4..], said(0)[4..], "{text}");
+        for column in [0, 2] {
+            assert!(
+                number(said(at)[column]) >= number(said(at - 1)[column]),
+                "{text}"
+            );
+        }
     }
-    assert_eq!(lines[4][3..], lines[0], "{text}");
     assert_eq!(lines[0][6], (3 * MIB / 512).to_string(), "{text}");
     // A descriptor shows its moment.
-    assert_eq!(lines[5], lines[0], "{text}");
+    assert_eq!(lines[5][4..], lines[0][4..], "{text}");
     // A partition has what diskstats says of it, and what is no block device's is the kernel's.
     let words = ["cat", "/sys/class/net/lo/statistics/rx_bytes"];
     let kernels = container.program(&words).output().text();
