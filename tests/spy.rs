@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use support::{Container, Plan, skipped};
 
 fn directory() -> PathBuf {
@@ -46,7 +47,10 @@ fn without_hook(name: &str) -> PathBuf {
     assert!(!places.is_empty(), "{name} is not in the library");
     // The first is the dynamic linker's string; others are what the library looks up itself.
     bytes[places[0] + 1] = b'X';
-    let path = directory().join(format!("libproclens-without-{name}.so"));
+    // Each time a file of its own: another test may be running programs with the last one.
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    let made = MADE.fetch_add(1, Ordering::Relaxed);
+    let path = directory().join(format!("libproclens-without-{name}-{made}.so"));
     fs::write(&path, bytes).expect("a broken library");
     path
 }
