@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use support::{Container, Plan, skipped};
 
 /// A container on a host that has been up for longer than any rounding.
@@ -191,7 +191,7 @@ fn time_can_be_left_to_the_host() {
     assert!(with[1] < 60.0, "up for {} s", with[1]);
 }
 
-/// `ps -e` among 1,000 tasks costs at most 1.3 times as much, the better of many runs each.
+/// `ps -e` among 1,000 tasks costs at most 1.3 times as much.
 #[test]
 fn a_thousand_tasks_are_listed_for_little_more() {
     let Some(container) = young() else { return };
@@ -216,17 +216,15 @@ fn a_thousand_tasks_are_listed_for_little_more() {
         program.output().text();
         begin.elapsed()
     };
-    let (mut without, mut with) = (Duration::MAX, Duration::MAX);
-    let mut ratio = f64::MAX;
-    // In turns, until the machine has been quiet for one of each.
-    for _ in 0..20 {
-        without = without.min(time(false));
-        with = with.min(time(true));
-        ratio = with.as_secs_f64() / without.as_secs_f64();
-        if ratio <= 1.25 {
-            break;
-        }
-    }
-    println!("ps -e among 1,000 tasks: {without:?} without, {with:?} with, {ratio:.2} times");
-    assert!(ratio <= 1.3, "{ratio:.2} times ({without:?}, {with:?})");
+    // In turns, each against its neighbour; the quieter quarter of the moments is believed.
+    let mut ratios: Vec<f64> = (0..20)
+        .map(|_| {
+            let without = time(false).as_secs_f64();
+            time(true).as_secs_f64() / without
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    let ratio = ratios[ratios.len() / 4];
+    println!("ps -e among 1,000 tasks: {ratio:.2} times, of {ratios:.2?}");
+    assert!(ratio <= 1.3, "{ratios:.2?}");
 }
