@@ -462,7 +462,7 @@ fn create_in_directory(name: &CStr, settings: &Settings) -> Option<Fd> {
 enum Guard {
     /// It is opened once more, for reading only, as the program asked for.
     ReadOnly,
-    /// A seal, where the kernel has them: a fifth of the price of opening once more, but F_GETFL
+    /// A seal, where the kernel has them: a sixth of the price of opening once more, but F_GETFL
     /// shows a file that was opened for writing, and the next pass needs a new memory file.
     Seal,
 }

@@ -178,6 +178,19 @@ impl<'m> Place<'m> {
         self.home_or_root(controller, false)
     }
 
+    /// A cgroup that has all processes of the container: whichever controller's tree has one of the
+    /// container's own.
+    pub fn home_of_processes(&self) -> Option<Home<'m>> {
+        [
+            Controller::Pids,
+            Controller::Memory,
+            Controller::Cpuacct,
+            Controller::Cpu,
+        ]
+        .into_iter()
+        .find_map(|controller| self.home(controller).ok())
+    }
+
     /// The same, or with `handed_in` (a limit in the settings makes a container of what has none)
     /// also the host's own.
     pub fn home_or_root(

@@ -3,7 +3,7 @@
 //! of its cgroup; in any other they are all that can be seen.
 #![forbid(unsafe_code)]
 
-use crate::gather::{self, Controller, Place};
+use crate::gather::{self, Place};
 use crate::snapshot::Tasks;
 use crate::sys::memory::Arena;
 use crate::sys::{self, Errno, Fd};
@@ -25,16 +25,7 @@ pub fn count_below(root: &[u8], place: &Place, arena: &mut Arena) -> Result<Task
     let proc = open_directory(libc::AT_FDCWD, path.join(root, b"proc")?)?;
     let mut tasks = Tasks::default();
     if place.initial_pid_namespace {
-        // Whichever controller's tree has a cgroup of the container's own has all its processes.
-        let home = [
-            Controller::Pids,
-            Controller::Memory,
-            Controller::Cpuacct,
-            Controller::Cpu,
-        ]
-        .into_iter()
-        .find_map(|controller| place.home(controller).ok())
-        .ok_or(Errno::MISSING)?;
+        let home = place.home_of_processes().ok_or(Errno::MISSING)?;
         tasks = count_in_cgroup(&proc, home.directory, arena)?;
         // What the reader sees in /proc are the host's tasks, and there are never fewer.
         let mut loadavg = [0; 64];

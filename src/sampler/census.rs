@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::watch::{FEW, IN_TURN, Line, Thread, Watch};
-use crate::gather::{Controller, Path, Place};
+use crate::gather::{Path, Place};
 use crate::load::{Active, FIXED_1};
 use crate::snapshot::Tasks;
 use crate::sys::memory::Arena;
@@ -137,15 +137,7 @@ impl Walk<'_> {
                 each_entry(proc, |name| self.process(name))
             }
             Source::Cgroup => {
-                let home = [
-                    Controller::Pids,
-                    Controller::Memory,
-                    Controller::Cpuacct,
-                    Controller::Cpu,
-                ]
-                .into_iter()
-                .find_map(|controller| place.home(controller).ok())
-                .ok_or(Errno::MISSING)?;
+                let home = place.home_of_processes().ok_or(Errno::MISSING)?;
                 let mut path = Path::new(arena)?;
                 let top = open_directory(libc::AT_FDCWD, path.join(home.directory, b".")?)?;
                 let list = arena.piece(LIST)?;
