@@ -92,10 +92,16 @@ impl Sample<'_> {
         )
     }
 
-    /// How much time may be owed for one CPU, in microseconds. A quota of any size can be
-    /// used up at once, and `cpu.max.burst` doubles it: two periods. What is more than that
-    /// is use beyond `n`, which `n` CPUs cannot show.
+    /// How much time may be owed for one CPU, in microseconds: two periods, or a second. What is
+    /// more than that is use beyond `n`, which `n` CPUs cannot show. Not less than a second, because
+    /// a reader can lose its CPU between the counters and the clock, for as long as its own group
+    /// is throttled or others want the CPU: the next reading then has more CPU time than time.
     fn patience_us(&self) -> u64 {
+        self.two_periods_us().max(1_000_000)
+    }
+
+    /// A quota of any size can be used up at once, and `cpu.max.burst` doubles it.
+    fn two_periods_us(&self) -> u64 {
         self.cpus
             .quota
             .map_or(100_000, |q| q.period_us)
@@ -227,8 +233,18 @@ fn even(total: u64, i: u64, parts: NonZero<u64>) -> u64 {
     (total / parts).saturating_add(u64::from(i < total % parts))
 }
 
+/// What a counter has reached, whoever read it last: a reader that was overtaken may know less than
+/// one before it. A counter far below what it was is another one.
+fn not_before(before_us: u64, now_us: u64) -> u64 {
+    if before_us.saturating_sub(now_us) < OVERTAKEN_US {
+        before_us.max(now_us)
+    } else {
+        now_us
+    }
+}
+
 /// The totals of a reading that later readings are compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 struct Seen {
     user_us: u64,
@@ -315,6 +331,7 @@ impl Ledger {
         self.part_us = total.map(|us| us % TICK_US);
         (self.turn, self.throttled_us, self.withheld_us) = (0, 0, 0);
         self.before = [0; 2];
+        self.seen = Seen::default();
         self.count_from_start(sample);
         for row in &mut self.rows {
             *row = Row::NEW;
@@ -387,8 +404,9 @@ impl Ledger {
             );
         }
         if let Some(own) = sample.per_cpu() {
-            for (row, now) in self.rows.iter_mut().zip(own) {
-                row.seen = now;
+            for (row, [user_now, system_now]) in self.rows.iter_mut().zip(own) {
+                let [user, system] = row.seen;
+                row.seen = [not_before(user, user_now), not_before(system, system_now)];
             }
         }
         self.seen(sample);
@@ -454,7 +472,7 @@ impl Ledger {
             .withheld_us
             .saturating_add(periods.saturating_mul(sample.withheld_us()));
         let steal = throttled.min(withheld);
-        let most = sample.patience_us().saturating_mul(sample.n().get());
+        let most = sample.two_periods_us().saturating_mul(sample.n().get());
         self.throttled_us = throttled.saturating_sub(steal).min(most);
         self.withheld_us = withheld.saturating_sub(steal).min(most);
         steal
@@ -548,10 +566,10 @@ impl Ledger {
             0
         };
         self.seen = Seen {
-            user_us,
-            nice_us,
-            system_us,
-            throttled_us,
+            user_us: not_before(self.seen.user_us, user_us),
+            nice_us: not_before(self.seen.nice_us, nice_us),
+            system_us: not_before(self.seen.system_us, system_us),
+            throttled_us: not_before(self.seen.throttled_us, throttled_us),
             nr_throttled,
         };
     }

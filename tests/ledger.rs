@@ -197,7 +197,7 @@ fn a_burst_is_owed_and_idle_pays_it_back() {
 }
 
 #[test]
-fn use_beyond_n_is_forgotten_after_two_periods() {
+fn use_beyond_n_is_forgotten_after_a_second() {
     // Two CPUs busy where one is shown (PROCLENS_CPUS=1): full, and not for ever after.
     let mut machine = Machine::new(1);
     let mut ledger = Ledger::new();
@@ -211,9 +211,45 @@ fn use_beyond_n_is_forgotten_after_two_periods() {
     let [user, _, system, idle, _] = ledger.total();
     assert_eq!((user + system, idle), (6000, 0));
     assert!(user.abs_diff(system) < 200, "{user} {system}");
-    machine.age_us += 1_000_000;
+    machine.age_us += 1_200_000;
     ledger.advance(&machine.sample());
-    assert_eq!(ledger.idle_ticks(), 80);
+    assert_eq!(ledger.idle_ticks(), 20);
+}
+
+#[test]
+fn a_reader_that_loses_its_cpu_between_counters_and_clock_loses_no_busy_time() {
+    // One CPU, busy three quarters of the time; each other reader waits 0.6 s for its CPU after it
+    // has read the counters.
+    let mut machine = Machine::new(1);
+    let mut ledger = Ledger::new();
+    ledger.first(&machine.sample());
+    for turn in 1..=21u64 {
+        machine.age_us = turn * 1_000_000 + 600_000 * (turn % 2);
+        machine.busy[0] = turn * 750_000;
+        ledger.advance(&machine.sample());
+    }
+    let [user, _, _, idle, _] = ledger.total();
+    assert_eq!((user, idle), (1575, 585));
+}
+
+#[test]
+fn a_reader_whose_counters_were_overtaken_counts_nothing_twice() {
+    let mut machine = Machine::new(1);
+    let mut ledger = Ledger::new();
+    ledger.first(&machine.sample());
+    let mut late = Machine::new(1);
+    late.busy[0] = 1_000_000;
+    machine.age_us = 2_000_000;
+    machine.busy[0] = 2_000_000;
+    ledger.advance(&machine.sample());
+    // It read its counters a second before, and the clock only now.
+    late.age_us = 2_100_000;
+    ledger.advance(&late.sample());
+    machine.age_us = 3_000_000;
+    machine.busy[0] = 2_500_000;
+    ledger.advance(&machine.sample());
+    let [user, _, _, idle, _] = ledger.total();
+    assert_eq!((user, idle), (250, 50));
 }
 
 #[test]
