@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use proclens::answer;
-use proclens::files::{NodeFile, VirtualFile};
+use proclens::files::{DeviceStat, NodeFile, VirtualFile};
 use proclens::gather::{Kernel, Place};
 use proclens::ledger::{Ledger, Sample};
 use proclens::log::Failure;
@@ -162,7 +162,36 @@ fn shown(kernel: &Recorded) -> Vec<(String, String)> {
             },
         );
     }
+    for (device, host) in disks(kernel) {
+        let text = answer::device_stat(
+            kernel,
+            DeviceStat { device },
+            host.as_bytes(),
+            Arena::new(&mut memory),
+        )
+        .map_or(host.clone().into_bytes(), <[u8]>::to_vec);
+        let (major, minor) = device;
+        texts.push((
+            format!("sys/dev/block/{major}:{minor}/stat"),
+            String::from_utf8(text).expect("text"),
+        ));
+    }
     texts
+}
+
+/// The disks' own files in sysfs, by device: the numbers of `/proc/diskstats` in columns of eight
+/// (`block/genhd.c`, `part_stat_show`), so that they need not be recorded.
+fn disks(kernel: &Recorded) -> Vec<((u64, u64), String)> {
+    let text = fs::read_to_string(kernel.directory.join("proc/diskstats")).unwrap_or_default();
+    let disk = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let device = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let name = fields.next()?;
+        let counts: Vec<_> = fields.map(|count| format!("{count:>8}")).collect();
+        let idle = ["loop", "ram"].iter().any(|kind| name.starts_with(kind));
+        (!idle).then(|| (device, counts.join(" ") + "\n"))
+    };
+    text.lines().filter_map(disk).collect()
 }
 
 #[test]
