@@ -85,6 +85,8 @@ pub fn file<'m, K: Kernel>(
             let io = gather::block_io(kernel, &place, arena)?;
             print(arena, |out| diskstats::render(host, io, out))
         }
+        // A host without swap has none to limit.
+        VirtualFile::Swaps if !swaps::any(host) => print(arena, |out| out.bytes(host)),
         VirtualFile::Swaps => {
             let figures = figures(kernel, &place, settings, arena)?;
             print(arena, |out| swaps::render(host, &figures, out))
@@ -115,7 +117,7 @@ pub fn node_file<'m, K: Kernel>(
         let memory = memory_of(kernel, &place, settings, host_memory, arena)?;
         let figures =
             meminfo::figures(host_memory, &memory).ok_or((Trouble::Unreadable, Errno::GARBAGE))?;
-        let share = share_of(kernel, number, arena).map_err(unreadable)?;
+        let share = share_of(kernel, number, host, arena).map_err(unreadable)?;
         return print(arena, |out| {
             node::meminfo(host, share, &figures, &memory, out)
         });
@@ -164,8 +166,13 @@ pub fn node_path(file: NodeFile, node: u64, room: &mut [u8; 64]) -> Option<&CStr
     CStr::from_bytes_until_nul(path.finish()?).ok()
 }
 
-/// How the memory of the machine lies on its nodes.
-fn share_of<K: Kernel>(kernel: &K, number: u64, arena: &mut Arena) -> Result<Share, Errno> {
+/// How the memory of the machine lies on its nodes; `own` is the kernel's text of node `number`.
+fn share_of<K: Kernel>(
+    kernel: &K,
+    number: u64,
+    own: &[u8],
+    arena: &mut Arena,
+) -> Result<Share, Errno> {
     let nodes = kernel.read(c"/sys/devices/system/node/online", arena)?;
     let mut share = Share {
         before: 0,
@@ -178,8 +185,13 @@ fn share_of<K: Kernel>(kernel: &K, number: u64, arena: &mut Arena) -> Result<Sha
         .map(u64::from)
     {
         let mut room = [0; 64];
-        let path = node_path(NodeFile::Meminfo, node, &mut room).ok_or(Errno::NO_ROOM)?;
-        let total = node::total(kernel.read(path, arena)?).ok_or(Errno::GARBAGE)?;
+        let text = if node == number {
+            own
+        } else {
+            let path = node_path(NodeFile::Meminfo, node, &mut room).ok_or(Errno::NO_ROOM)?;
+            kernel.read(path, arena)?
+        };
+        let total = node::total(text).ok_or(Errno::GARBAGE)?;
         share.all = share.all.saturating_add(total);
         if node < number {
             share.before = share.before.saturating_add(total);

@@ -31,6 +31,11 @@ pub fn render(host: &[u8], figures: &Figures, out: &mut Out<'_>) {
     }
 }
 
+/// Whether the host has swap.
+pub fn any(host: &[u8]) -> bool {
+    lines(host).skip(1).any(|line| split(line).is_some())
+}
+
 /// A line `name type size used priority`: what is in front of the size, and the priority. White
 /// space in a name is escaped.
 fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
