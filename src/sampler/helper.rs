@@ -3,7 +3,7 @@
 //! nothing else needs to be installed.
 
 use super::run_alone;
-use crate::gather::{Controller, Place};
+use crate::gather::Place;
 use crate::settings::Settings;
 use crate::sys::memory::terminated;
 use crate::sys::process::is_subreaper;
@@ -51,9 +51,7 @@ fn is_confined(place: &Place<'_>) -> bool {
 
 /// The process that has been in the container's cgroup for longest, unless it is this one.
 fn first_of(place: &Place<'_>) -> Option<u64> {
-    let home = [Controller::Pids, Controller::Memory, Controller::Cpuacct]
-        .into_iter()
-        .find_map(|controller| place.home(controller).ok())?;
+    let home = place.home_of_processes()?;
     let mut room = [0; 1024];
     let file = sys::open(path_in(&mut room, |out| {
         out.bytes(home.directory);
