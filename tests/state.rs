@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use proclens::ledger::{Ledger, Sample};
 use proclens::load::{Active, Averages, PERIOD_US};
 use proclens::snapshot::{CpuList, CpuTime, Cpus, Load, Tasks};
-use proclens::state::Store;
 use proclens::state::record::{self, FILE_SIZE, Identity, Sampled};
+use proclens::state::{Held, Store};
 use proclens::text::Out;
 
 /// A directory of the test's own.
@@ -71,6 +71,12 @@ fn averages(at: u64) -> Averages {
         running: 5,
         used: 6,
     }
+}
+
+/// As the end of the sampler does. To close the file is not enough here: a child that another test
+/// is just about to start may have it still.
+fn let_go(held: Held) {
+    held.release();
 }
 
 const TASKS: Tasks = Tasks {
@@ -143,7 +149,7 @@ fn what_the_sampler_leaves_is_what_all_read() {
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
     assert_eq!(fs::metadata(&path).unwrap().len(), FILE_SIZE as u64);
     // The next one goes on from there.
-    drop(held);
+    let_go(held);
     let held = store.hold(10 * PERIOD_US).unwrap();
     assert_eq!(*held.averages(), averages(9 * PERIOD_US));
 }
@@ -154,7 +160,7 @@ fn one_holds_and_one_claims() {
     let store = store(&scratch);
     let held = store.hold(0).unwrap();
     assert!(store.hold(0).is_err());
-    drop(held);
+    let_go(held);
     assert!(store.hold(0).is_ok());
 
     assert!(store.claim(1_000_000));
@@ -298,7 +304,7 @@ fn files_that_are_no_state() {
         held.leave(averages(PERIOD_US), TASKS).unwrap();
         assert!(store.sampled(PERIOD_US).sampled.is_some());
         assert_eq!(fs::metadata(&path).unwrap().len(), FILE_SIZE as u64);
-        drop(held);
+        let_go(held);
         fs::remove_file(&path).unwrap();
     }
 }
@@ -407,7 +413,7 @@ fn every_torn_write_leaves_the_older_record() {
     )
     .unwrap();
     let new = fs::read(path).unwrap();
-    drop(held);
+    let_go(held);
     let changed: Vec<usize> = (0..FILE_SIZE).filter(|i| old[*i] != new[*i]).collect();
     for upto in changed.iter().step_by(5) {
         let mut torn = old.clone();
