@@ -380,18 +380,23 @@ impl Ledger {
             time.system_us.saturating_sub(before.system_us),
             steal_us,
         ];
-        if self.per_cpu != 0
-            && self.per_cpu == list_id(sample)
-            && let Some(own) = sample.per_cpu()
-        {
+        if let Some(own) = sample.per_cpu() {
+            // Rows of other CPUs than at the last reading have nothing to be compared with.
+            let same = self.per_cpu != 0 && self.per_cpu == list_id(sample);
             for (row, now) in self.rows.iter_mut().zip(own) {
+                if !same {
+                    row.seen = now;
+                    continue;
+                }
                 let [user, _, system, _] = &mut row.owed;
-                let [user_before, system_before] = row.seen;
-                let [user_now, system_now] = now;
-                *user = user.saturating_add(user_now.saturating_sub(user_before));
-                *system = system.saturating_add(system_now.saturating_sub(system_before));
+                for ((owed, seen), now) in [user, system].into_iter().zip(&mut row.seen).zip(now) {
+                    *owed = owed.saturating_add(now.saturating_sub(*seen));
+                    *seen = not_before(*seen, now);
+                }
             }
-            news = [0, 0, 0, steal_us];
+            if same {
+                news = [0, 0, 0, steal_us];
+            }
         }
         self.spread(news, n);
 
@@ -402,12 +407,6 @@ impl Ledger {
                 ticks.saturating_mul(width),
                 patience_us.saturating_mul(width),
             );
-        }
-        if let Some(own) = sample.per_cpu() {
-            for (row, [user_now, system_now]) in self.rows.iter_mut().zip(own) {
-                let [user, system] = row.seen;
-                row.seen = [not_before(user, user_now), not_before(system, system_now)];
-            }
         }
         self.seen(sample);
     }

@@ -253,6 +253,29 @@ fn a_reader_whose_counters_were_overtaken_counts_nothing_twice() {
 }
 
 #[test]
+fn other_cpus_are_not_compared_with_those_before() {
+    let text = |cpu: u32, user: u64| Some(format!("cpu user system\n{cpu} {} 0\n", user * 1000));
+    let mut machine = Machine {
+        list: "2".into(),
+        ..Machine::new(1)
+    };
+    machine.per_cpu = text(2, 5_000_000);
+    machine.busy[0] = 5_000_000;
+    machine.age_us = 10_000_000;
+    let mut ledger = Ledger::new();
+    ledger.advance(&machine.sample());
+    // Moved to a CPU on which it had run less.
+    machine.list = "3".into();
+    for user in [1_000_000, 1_500_000] {
+        machine.per_cpu = text(3, user);
+        machine.age_us += 1_000_000;
+        ledger.advance(&machine.sample());
+    }
+    let [user, _, _, idle, _] = ledger.total();
+    assert_eq!((user, idle), (550, 650));
+}
+
+#[test]
 fn small_loads_are_not_lost_in_rounding() {
     // A hundredth of a CPU on 64, read often: what is shown stays a tick from the truth.
     let mut machine = Machine::new(64);
