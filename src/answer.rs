@@ -85,9 +85,12 @@ pub fn file<'m, K: Kernel>(
             let io = gather::block_io(kernel, &place, arena)?;
             print(arena, |out| diskstats::render(host, io, out))
         }
-        // A host without swap has none to limit.
-        VirtualFile::Swaps if !swaps::any(host) => print(arena, |out| out.bytes(host)),
         VirtualFile::Swaps => {
+            // A host without swap has none to limit.
+            if !swaps::any(host) {
+                place.home_or_root(gather::Controller::Memory, settings.memory.is_some())?;
+                return print(arena, |out| out.bytes(host));
+            }
             let figures = figures(kernel, &place, settings, arena)?;
             print(arena, |out| swaps::render(host, &figures, out))
         }
