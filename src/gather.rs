@@ -4,12 +4,12 @@
 #![forbid(unsafe_code)]
 
 use crate::cgroup::{Hierarchy, cpus, membership, mounts, values};
-use crate::ledger::{Ledger, Sample};
+use crate::ledger::{Ledger, Sample, TRACKED};
 use crate::log::{Failure, Trouble};
 use crate::settings::Settings;
 use crate::snapshot::{
-    Age, BlockIo, CpuList, CpuTime, Cpus, Load, Memory, MemoryStat, MemoryText, Quota, Swap,
-    SwapTraffic, Tasks,
+    Age, BlockIo, CpuList, CpuTime, Cpus, Load, Memory, MemoryStat, MemoryText, PerCpu, Quota,
+    Swap, SwapTraffic, Tasks,
 };
 use crate::sys::Errno;
 use crate::sys::memory::Arena;
@@ -565,23 +565,21 @@ pub fn cpu_time<'m, K: Kernel>(
         }
         stat.busy
     } else {
-        // One file for what `usage_user` and `usage_sys` say in two.
-        let all = read(home.directory, b"cpuacct.usage_all").ok();
-        match all.and_then(values::cpuacct_usage_all) {
-            Some(busy) => {
-                per_cpu = all.filter(|_| cpus.count == cpus.list.count());
-                Some(busy)
-            }
+        // Each CPU by itself only where each of them is one of the container's.
+        if cpus.count == cpus.list.count() && cpus.count as usize <= TRACKED {
+            let sampled = read(home.directory, b"cpuacct.usage_all").ok();
+            let measured = read(home.directory, b"cpuacct.usage_percpu").ok();
+            per_cpu = sampled
+                .zip(measured)
+                .map(|(sampled, measured)| PerCpu { sampled, measured });
+        }
+        match per_cpu.and_then(PerCpu::sum) {
+            Some(busy) => Some(busy),
             None => {
-                let user = read(home.directory, b"cpuacct.usage_user");
-                let system = read(home.directory, b"cpuacct.usage_sys");
-                match (user, system) {
-                    (Ok(user), Ok(system)) => values::cpuacct_usage(user, system),
-                    _ => {
-                        let stat = read(home.directory, b"cpuacct.stat").map_err(unreadable)?;
-                        values::cpuacct_stat(stat)
-                    }
-                }
+                per_cpu = None;
+                let stat = read(home.directory, b"cpuacct.stat").map_err(unreadable)?;
+                let usage = read(home.directory, b"cpuacct.usage").map_err(unreadable)?;
+                values::cpuacct(usage, stat)
             }
         }
     }

@@ -22,8 +22,8 @@
 
 use core::num::NonZero;
 
+use crate::cgroup::values::Busy;
 use crate::snapshot::{CpuTime, Cpus, Quota};
-use crate::text;
 
 /// Rows are kept apart up to this many CPUs; above it the totals are spread evenly.
 pub const TRACKED: usize = 64;
@@ -39,7 +39,7 @@ const HEAD: usize = 17;
 const ROW: usize = 11;
 
 /// First word of a written ledger: "proclens" in ASCII, and the version of the layout.
-const MAGIC: u64 = u64::from_be_bytes(*b"plledgr\x02");
+const MAGIC: u64 = u64::from_be_bytes(*b"plledgr\x03");
 
 /// How far, in microseconds, a reading may lie before the last one and still be a reader that
 /// was overtaken. One further back tells of another container, and the ledger starts anew.
@@ -109,25 +109,20 @@ impl Sample<'_> {
             .saturating_mul(2)
     }
 
-    /// User and system microseconds of each CPU of the cpuset, where the kernel counts them
-    /// (v1) and every CPU of the cpuset is one of the container's `n`. Both the cpuset and
-    /// `cpuacct.usage_all` are in the order of the CPUs' numbers.
-    fn per_cpu(&self) -> Option<impl Iterator<Item = [u64; 2]> + Clone> {
+    /// CPU time of each CPU of the cpuset, where the kernel counts it (v1) and every CPU of the
+    /// cpuset is one of the container's `n`. Both the cpuset and the counters are in the order of
+    /// the CPUs' numbers.
+    fn per_cpu(&self) -> Option<impl Iterator<Item = Busy> + Clone> {
         let n = self.n().get();
-        let mut lines = text::lines(self.time.per_cpu?);
+        let mut counted = self.time.per_cpu?.rows();
         let rows = self
             .cpus
             .list
             .iter()
             .take(TRACKED + 1)
             .map_while(move |cpu| {
-                lines.find_map(|line| {
-                    let mut fields = text::fields(line).map(text::decimal);
-                    if fields.next()?? != u64::from(cpu) {
-                        return None;
-                    }
-                    Some([fields.next()?? / 1000, fields.next()?? / 1000])
-                })
+                let (_, busy) = counted.find(|(number, _)| *number == u64::from(cpu))?;
+                Some(busy)
             });
         let every = u64::from(self.cpus.list.count()) == n && n <= TRACKED as u64;
         (every && rows.clone().count() as u64 == n).then_some(rows)
@@ -143,7 +138,7 @@ struct Row {
     /// Microseconds not yet shown: user, nice, system, steal. Less than a tick each, but for
     /// what is owed.
     owed: [u64; 4],
-    /// User and system microseconds of the kernel's own row at the last reading.
+    /// User and system microseconds of the kernel's own row, as far as they are accounted for.
     seen: [u64; 2],
 }
 
@@ -233,23 +228,46 @@ fn even(total: u64, i: u64, parts: NonZero<u64>) -> u64 {
     (total / parts).saturating_add(u64::from(i < total % parts))
 }
 
-/// What a counter has reached, whoever read it last: a reader that was overtaken may know less than
-/// one before it. A counter far below what it was is another one.
-fn not_before(before_us: u64, now_us: u64) -> u64 {
-    if before_us.saturating_sub(now_us) < OVERTAKEN_US {
-        before_us.max(now_us)
-    } else {
-        now_us
+fn sum<const N: usize>(times: [u64; N]) -> u64 {
+    times.into_iter().fold(0, u64::saturating_add)
+}
+
+/// The busy time of a reading, in the order of the fields.
+fn busy_us(time: &CpuTime<'_>) -> [u64; 3] {
+    [time.user_us, time.nice_us, time.system_us]
+}
+
+/// The CPU time that has come since `before`, by kind. The kernel measures the sum and estimates
+/// the kinds, which may move either way: never more than the sum has grown by.
+fn since<const N: usize>(before: [u64; N], now: [u64; N]) -> [u64; N] {
+    let mut left = sum(now).saturating_sub(sum(before));
+    let mut new = [0; N];
+    for ((new, before), now) in new.iter_mut().zip(before).zip(now) {
+        *new = now.saturating_sub(before).min(left);
+        left = left.saturating_sub(*new);
     }
+    new
+}
+
+/// What is accounted for after a reading, whoever read last: a reader that was overtaken knows less
+/// than one before it. Counters far below what they were are other ones.
+fn accounted<const N: usize>(before: [u64; N], now: [u64; N]) -> [u64; N] {
+    if sum(before).saturating_sub(sum(now)) >= OVERTAKEN_US {
+        return now;
+    }
+    let mut all = before;
+    for (all, new) in all.iter_mut().zip(since(before, now)) {
+        *all = all.saturating_add(new);
+    }
+    all
 }
 
 /// The totals of a reading that later readings are compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 struct Seen {
-    user_us: u64,
-    nice_us: u64,
-    system_us: u64,
+    /// User, nice and system time, as far as they are accounted for.
+    busy_us: [u64; 3],
     throttled_us: u64,
     nr_throttled: u64,
 }
@@ -294,9 +312,7 @@ impl Ledger {
             per_cpu: 0,
             turn: 0,
             seen: Seen {
-                user_us: 0,
-                nice_us: 0,
-                system_us: 0,
+                busy_us: [0; 3],
                 throttled_us: 0,
                 nr_throttled: 0,
             },
@@ -314,10 +330,7 @@ impl Ledger {
         let n = sample.n();
         let time = &sample.time;
         let ticks = sample.age_us / TICK_US;
-        let busy_us = time
-            .user_us
-            .saturating_add(time.nice_us)
-            .saturating_add(time.system_us);
+        let busy_us = sum(busy_us(time));
         let steal_us = time
             .throttled_us
             .min(time.nr_throttled.saturating_mul(sample.withheld_us()))
@@ -342,10 +355,10 @@ impl Ledger {
         for (i, row) in rows.iter_mut().enumerate() {
             let [mut user, mut nice, mut system, mut steal] =
                 total.map(|us| even(us / TICK_US, i as u64, count));
-            if let Some([user_us, system_us]) = own.as_mut().and_then(Iterator::next) {
-                row.seen = [user_us, system_us];
-                row.owed = [user_us % TICK_US, 0, system_us % TICK_US, 0];
-                (user, nice, system) = (user_us / TICK_US, 0, system_us / TICK_US);
+            if let Some(own) = own.as_mut().and_then(Iterator::next) {
+                row.seen = [own.user_us, own.system_us];
+                row.owed = [own.user_us % TICK_US, 0, own.system_us % TICK_US, 0];
+                (user, nice, system) = (own.user_us / TICK_US, 0, own.system_us / TICK_US);
             }
             let left = ticks
                 .saturating_mul(width)
@@ -371,28 +384,23 @@ impl Ledger {
         self.reshape(n);
         self.turn %= n;
 
-        let time = &sample.time;
-        let before = self.seen;
         let steal_us = self.steal(sample);
-        let mut news = [
-            time.user_us.saturating_sub(before.user_us),
-            time.nice_us.saturating_sub(before.nice_us),
-            time.system_us.saturating_sub(before.system_us),
-            steal_us,
-        ];
+        let [user_us, nice_us, system_us] = since(self.seen.busy_us, busy_us(&sample.time));
+        let mut news = [user_us, nice_us, system_us, steal_us];
         if let Some(own) = sample.per_cpu() {
             // Rows of other CPUs than at the last reading have nothing to be compared with.
             let same = self.per_cpu != 0 && self.per_cpu == list_id(sample);
             for (row, now) in self.rows.iter_mut().zip(own) {
+                let now = [now.user_us, now.system_us];
                 if !same {
                     row.seen = now;
                     continue;
                 }
                 let [user, _, system, _] = &mut row.owed;
-                for ((owed, seen), now) in [user, system].into_iter().zip(&mut row.seen).zip(now) {
-                    *owed = owed.saturating_add(now.saturating_sub(*seen));
-                    *seen = not_before(*seen, now);
+                for (owed, new) in [user, system].into_iter().zip(since(row.seen, now)) {
+                    *owed = owed.saturating_add(new);
                 }
+                row.seen = accounted(row.seen, now);
             }
             if same {
                 news = [0, 0, 0, steal_us];
@@ -550,9 +558,6 @@ impl Ledger {
     /// Remembers the reading.
     fn seen(&mut self, sample: &Sample<'_>) {
         let CpuTime {
-            user_us,
-            nice_us,
-            system_us,
             throttled_us,
             nr_throttled,
             ..
@@ -565,10 +570,8 @@ impl Ledger {
             0
         };
         self.seen = Seen {
-            user_us: not_before(self.seen.user_us, user_us),
-            nice_us: not_before(self.seen.nice_us, nice_us),
-            system_us: not_before(self.seen.system_us, system_us),
-            throttled_us: not_before(self.seen.throttled_us, throttled_us),
+            busy_us: accounted(self.seen.busy_us, busy_us(&sample.time)),
+            throttled_us: sum(accounted([self.seen.throttled_us], [throttled_us])),
             nr_throttled,
         };
     }
@@ -588,13 +591,8 @@ impl Ledger {
         } = self;
         [*cpus, *age_us, *per_cpu, *turn]
             .into_iter()
-            .chain([
-                seen.user_us,
-                seen.nice_us,
-                seen.system_us,
-                seen.throttled_us,
-                seen.nr_throttled,
-            ])
+            .chain(seen.busy_us)
+            .chain([seen.throttled_us, seen.nr_throttled])
             .chain(*part_us)
             .chain([*throttled_us, *withheld_us])
             .chain(*before)
@@ -618,33 +616,23 @@ impl Ledger {
             rows,
         } = self;
         let Seen {
-            user_us,
-            nice_us,
-            system_us,
+            busy_us,
             throttled_us: seen_throttled_us,
             nr_throttled,
         } = seen;
-        [
-            cpus,
-            age_us,
-            per_cpu,
-            turn,
-            user_us,
-            nice_us,
-            system_us,
-            seen_throttled_us,
-            nr_throttled,
-        ]
-        .into_iter()
-        .chain(part_us)
-        .chain([throttled_us, withheld_us])
-        .chain(before)
-        .chain(rows.iter_mut().flat_map(|row| {
-            row.shown
-                .iter_mut()
-                .chain(&mut row.owed)
-                .chain(&mut row.seen)
-        }))
+        [cpus, age_us, per_cpu, turn]
+            .into_iter()
+            .chain(busy_us)
+            .chain([seen_throttled_us, nr_throttled])
+            .chain(part_us)
+            .chain([throttled_us, withheld_us])
+            .chain(before)
+            .chain(rows.iter_mut().flat_map(|row| {
+                row.shown
+                    .iter_mut()
+                    .chain(&mut row.owed)
+                    .chain(&mut row.seen)
+            }))
     }
 
     /// Writes the ledger into `room`, [`SIZE`] bytes with version and checksum; false if

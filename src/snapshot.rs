@@ -108,12 +108,23 @@ pub struct CpuTime<'m> {
     pub nice_us: u64,
     /// System time, microseconds.
     pub system_us: u64,
-    /// v1's `cpuacct.usage_all` as the kernel prints it: `cpu user system`, nanoseconds.
-    pub per_cpu: Option<&'m [u8]>,
+    /// The same for each CPU of the host, where the kernel counts it.
+    pub per_cpu: Option<PerCpu<'m>>,
     /// Time that the quota withheld, summed over the host's CPUs, microseconds.
     pub throttled_us: u64,
     /// Periods in which the quota ran out.
     pub nr_throttled: u64,
+}
+
+/// v1's counters of each CPU of the host as the kernel prints them, both in the order of the CPUs'
+/// numbers; `PerCpu::rows` reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerCpu<'m> {
+    /// `cpuacct.usage_all`: a heading, then lines of `cpu user system`, nanoseconds that the timer
+    /// interrupt has sampled.
+    pub sampled: &'m [u8],
+    /// `cpuacct.usage_percpu`: a number for each CPU, nanoseconds that the scheduler has measured.
+    pub measured: &'m [u8],
 }
 
 /// The container's clock (NUMBERS section 3).

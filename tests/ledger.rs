@@ -2,7 +2,7 @@
 //! fields grow by `n` × that time.
 
 use proclens::ledger::{HostCounts, Ledger, SIZE, Sample, TICK_US, TRACKED};
-use proclens::snapshot::{CpuList, CpuTime, Cpus, Quota};
+use proclens::snapshot::{CpuList, CpuTime, Cpus, PerCpu, Quota};
 
 /// xorshift64*: the same walks in every run.
 struct Random(u64);
@@ -39,7 +39,8 @@ struct Machine {
     busy: [u64; 3],
     throttled_us: u64,
     nr_throttled: u64,
-    per_cpu: Option<String>,
+    /// `cpuacct.usage_all` and `cpuacct.usage_percpu`.
+    per_cpu: Option<[String; 2]>,
     list: String,
     host: Option<HostCounts>,
 }
@@ -66,7 +67,10 @@ impl Machine {
                 user_us,
                 nice_us,
                 system_us,
-                per_cpu: self.per_cpu.as_deref().map(str::as_bytes),
+                per_cpu: self.per_cpu.as_ref().map(|[sampled, measured]| PerCpu {
+                    sampled: sampled.as_bytes(),
+                    measured: measured.as_bytes(),
+                }),
                 throttled_us: self.throttled_us,
                 nr_throttled: self.nr_throttled,
             },
@@ -252,9 +256,37 @@ fn a_reader_whose_counters_were_overtaken_counts_nothing_twice() {
     assert_eq!((user, idle), (250, 50));
 }
 
+/// The kernel measures the sum of user and system time, and estimates its parts.
+#[test]
+fn parts_that_move_back_do_not_change_the_sum() {
+    let mut machine = Machine::new(1);
+    machine.age_us = 100_000_000;
+    machine.busy = [10_000_000, 0, 1_000_000];
+    let mut ledger = Ledger::new();
+    ledger.advance(&machine.sample());
+    for _ in 0..100 {
+        machine.age_us += 1_000_000;
+        machine.busy[0] -= 20_000;
+        machine.busy[2] += 520_000;
+        ledger.advance(&machine.sample());
+    }
+    let [user, _, system, _, _] = ledger.total();
+    assert_eq!((user, system), (1_000, 100 + 5_000));
+    // And the parts meet their counters again.
+    machine.age_us += 10_000_000;
+    machine.busy[0] += 5_000_000;
+    ledger.advance(&machine.sample());
+    let [user, _, system, _, _] = ledger.total();
+    assert_eq!((user, system), (1_300, 5_100 + 200));
+}
+
 #[test]
 fn other_cpus_are_not_compared_with_those_before() {
-    let text = |cpu: u32, user: u64| Some(format!("cpu user system\n{cpu} {} 0\n", user * 1000));
+    let text = |cpu: u32, user: u64| {
+        let user = user * 1000;
+        let sampled = format!("cpu user system\n{cpu} {user} 0\n");
+        Some([sampled, format!("{user} \n")])
+    };
     let mut machine = Machine {
         list: "2".into(),
         ..Machine::new(1)
@@ -301,11 +333,11 @@ fn small_loads_are_not_lost_in_rounding() {
 #[test]
 fn per_cpu_counters_are_shown_where_every_cpu_is_the_containers() {
     let text = |a: u64, b: u64| {
-        Some(format!(
-            "cpu user system\n0 9 9\n2 {} 10000000\n3 0 0\n5 {} 50000000\n",
-            a * 1000,
-            b * 1000
-        ))
+        let (a, b) = (a * 1000, b * 1000);
+        Some([
+            format!("cpu user system\n0 9 9\n2 {a} 10000000\n3 0 0\n5 {b} 50000000\n"),
+            format!("18 {} 0 {} \n", a + 10_000_000, b + 50_000_000),
+        ])
     };
     let mut machine = Machine {
         list: "2,5".into(),
@@ -522,6 +554,7 @@ fn extremes_do_no_harm() {
     let mut ledger = Ledger::new();
     for _ in 0..3_000 {
         let text = texts[random.below(5) as usize];
+        let measured = ["", "1 \n", "18446744073709551615 x"][random.below(3) as usize];
         let machine = Machine {
             age_us: random.any(),
             n: random.any() as u32 >> random.below(32),
@@ -532,7 +565,7 @@ fn extremes_do_no_harm() {
             busy: [random.any(), random.any(), random.any()],
             throttled_us: random.any(),
             nr_throttled: random.any(),
-            per_cpu: (random.below(2) == 0).then(|| text.to_string()),
+            per_cpu: (random.below(2) == 0).then(|| [text, measured].map(str::to_string)),
             host: (random.below(2) == 0).then(|| HostCounts {
                 counts: [random.any(), random.any()],
                 up_us: random.any(),

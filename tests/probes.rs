@@ -283,8 +283,10 @@ fn cgroup_files_of_garbage() {
             ("cpu", "cpu.stat"),
             ("cpuset", "cpuset.effective_cpus"),
             ("cpuset", "cpuset.cpus"),
-            ("cpuacct", "cpuacct.usage_user"),
+            ("cpuacct", "cpuacct.stat"),
+            ("cpuacct", "cpuacct.usage"),
             ("cpuacct", "cpuacct.usage_all"),
+            ("cpuacct", "cpuacct.usage_percpu"),
         ]
     };
     let contents = [

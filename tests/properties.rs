@@ -11,8 +11,8 @@ use common::{Random, text};
 use proclens::cgroup::{Hierarchy, cpus, membership, mounts, values};
 use proclens::render;
 use proclens::snapshot::{
-    BlockIo, CpuList, Cpus, Load, Memory, MemoryStat, MemoryText, Rounding, Swap, SwapTraffic,
-    Tasks,
+    BlockIo, CpuList, Cpus, Load, Memory, MemoryStat, MemoryText, PerCpu, Rounding, Swap,
+    SwapTraffic, Tasks,
 };
 use proclens::text::Out;
 
@@ -245,7 +245,11 @@ fn parse_all(a: &[u8], b: &[u8], c: &[u8]) {
         values::memory_stat_v1(a),
         values::cpu_stat(a),
     ));
-    black_box((values::cpuacct_usage(a, b), values::cpuacct_stat(a)));
+    let cpus = PerCpu {
+        sampled: a,
+        measured: b,
+    };
+    black_box((values::cpuacct(a, b), cpus.sum(), cpus.rows().count()));
     black_box(BlockIo::V2(a).sum(|_| true));
     black_box(
         BlockIo::V1 {

@@ -2,7 +2,7 @@
 //! and `cgroup-v1/{memory,cpuacct}.rst`; `kernel/sched/core.c` for `cpu.stat`).
 #![forbid(unsafe_code)]
 
-use crate::snapshot::{MemoryStat, MemoryText, SwapTraffic};
+use crate::snapshot::{MemoryStat, MemoryText, PerCpu, SwapTraffic};
 use crate::text::{cut, decimal, fields, lines, trim};
 
 /// "No limit", in every unit.
@@ -11,9 +11,6 @@ pub const NO_LIMIT: u64 = u64::MAX;
 /// From here on a limit of memory is none: v1 prints the largest number of whole pages below
 /// 2^63 (9223372036854771712 with pages of 4 KiB), which moves with the size of a page.
 const BEYOND_ANY_MEMORY: u64 = 1 << 62;
-
-/// Microseconds in a tick of USER_HZ (`include/asm-generic/param.h`: 100 per second).
-const TICK_US: u64 = 10_000;
 
 const NS_PER_US: u64 = 1_000;
 
@@ -194,7 +191,7 @@ impl SwapTraffic {
 }
 
 /// CPU time in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Busy {
     /// In user mode, nice time not included.
     pub user_us: u64,
@@ -242,45 +239,57 @@ pub fn cpu_stat(text: &[u8]) -> CpuStat {
     }
 }
 
-/// v1's `cpuacct.usage_user` and `cpuacct.usage_sys`, nanoseconds.
-pub fn cpuacct_usage(user: &[u8], system: &[u8]) -> Option<Busy> {
-    let us = |text| number(text).map(|ns| ns / NS_PER_US);
-    Some(Busy {
-        user_us: us(user)?,
+/// CPU time of v1: `usage_us`, which the scheduler measures, split between user and system as `user`
+/// and `system` are, which the timer interrupt samples. The kernel's own way for tasks and for v2
+/// (`cputime_adjust` of `kernel/sched/cputime.c`): samples alone say up to 6 % too much where a quota
+/// runs out, because that is found out at the same interrupt.
+fn split(usage_us: u64, user: u64, system: u64) -> Busy {
+    let both = u128::from(user).saturating_add(u128::from(system));
+    let system_us = u128::from(usage_us)
+        .saturating_mul(u128::from(system))
+        .checked_div(both)
+        .and_then(|us| u64::try_from(us).ok())
+        .unwrap_or(0);
+    Busy {
+        user_us: usage_us.saturating_sub(system_us),
         nice_us: 0,
-        system_us: us(system)?,
-    })
-}
-
-/// The sum over all CPUs of v1's `cpuacct.usage_all`: what `cpuacct.usage_user` and
-/// `cpuacct.usage_sys` say (`kernel/sched/cpuacct.c`), in one file.
-pub fn cpuacct_usage_all(text: &[u8]) -> Option<Busy> {
-    let (head, rows) = cut(text, b'\n').filter(|(_, rows)| !rows.is_empty())?;
-    let (mut user, mut system) = (0u64, 0u64);
-    for line in lines(rows) {
-        let mut row = fields(line).map(decimal);
-        let (_, own_user, own_system) = (row.next()??, row.next()??, row.next()??);
-        user = user.saturating_add(own_user);
-        system = system.saturating_add(own_system);
+        system_us,
     }
-    (head == b"cpu user system").then_some(Busy {
-        user_us: user / NS_PER_US,
-        nice_us: 0,
-        system_us: system / NS_PER_US,
-    })
 }
 
-/// v1's `cpuacct.stat`, USER_HZ ticks.
-pub fn cpuacct_stat(text: &[u8]) -> Option<Busy> {
-    let us = |name: &[u8]| {
-        let (_, ticks) = pairs(text).find(|&(key, _)| key == name)?;
-        Some(ticks.saturating_mul(TICK_US))
-    };
-    Some(Busy {
-        user_us: us(b"user")?,
-        nice_us: 0,
-        system_us: us(b"system")?,
-    })
+/// v1's `cpuacct.usage` (nanoseconds) and `cpuacct.stat` (USER_HZ ticks).
+pub fn cpuacct(usage: &[u8], stat: &[u8]) -> Option<Busy> {
+    let ticks = |name: &[u8]| pairs(stat).find(|&(key, _)| key == name);
+    let ((_, user), (_, system)) = (ticks(b"user")?, ticks(b"system")?);
+    Some(split(number(usage)? / NS_PER_US, user, system))
+}
+
+impl<'m> PerCpu<'m> {
+    /// The CPUs, each with its number. Ends at anything that the kernel does not print.
+    pub fn rows(self) -> impl Iterator<Item = (u64, Busy)> + Clone + use<'m> {
+        lines(self.sampled)
+            .skip(1)
+            .zip(fields(trim(self.measured)))
+            .map_while(|(line, usage)| {
+                let mut row = fields(line).map(decimal);
+                let (cpu, user, system) = (row.next()??, row.next()??, row.next()??);
+                Some((cpu, split(decimal(usage)? / NS_PER_US, user, system)))
+            })
+    }
+
+    /// The sum over all CPUs. `None` if either text is not one, or not whole.
+    pub fn sum(self) -> Option<Busy> {
+        let (head, rows) = cut(self.sampled, b'\n').filter(|(_, rows)| !rows.is_empty())?;
+        let mut sum = Busy::default();
+        let mut count = 0usize;
+        for (_, cpu) in self.rows() {
+            sum.user_us = sum.user_us.saturating_add(cpu.user_us);
+            sum.system_us = sum.system_us.saturating_add(cpu.system_us);
+            count = count.saturating_add(1);
+        }
+        let whole = lines(rows).count() == count && fields(trim(self.measured)).count() == count;
+        (head == b"cpu user system" && whole).then_some(sum)
+    }
 }
 
 #[cfg(test)]
@@ -439,32 +448,52 @@ mod tests {
                 throttled_us: 77
             }
         );
-        let busy = Busy {
-            user_us: 94_975_347,
+    }
+
+    fn busy(user_us: u64, system_us: u64) -> Busy {
+        Busy {
+            user_us,
             nice_us: 0,
-            system_us: 89_008_126,
-        };
-        assert_eq!(
-            cpuacct_usage(b"94975347884\n", b"89008126624\n"),
-            Some(busy)
-        );
-        assert_eq!(cpuacct_usage(b"1", b""), None);
-        let all = b"cpu user system\n0 94975347000 89008126000\n1 884 624\n";
-        assert_eq!(cpuacct_usage_all(all), Some(busy));
-        for text in [
-            "",
-            "cpu user system\n",
-            "cpu user\n0 1 2\n",
-            "cpu user system\n0 1\n",
-        ] {
-            assert_eq!(cpuacct_usage_all(text.as_bytes()), None, "{text}");
+            system_us,
         }
-        let busy = Busy {
-            user_us: 91_010_000,
-            nice_us: 0,
-            system_us: 97_120_000,
+    }
+
+    #[test]
+    fn what_was_measured_is_split_as_what_was_sampled() {
+        let stat = b"user 30\nsystem 10\n";
+        assert_eq!(cpuacct(b"390000999\n", stat), Some(busy(292_500, 97_500)));
+        assert_eq!(cpuacct(b"7000\n", b"user 0\nsystem 0\n"), Some(busy(7, 0)));
+        assert_eq!(cpuacct(b"7000\n", b"user 0\nsystem 1\n"), Some(busy(0, 7)));
+        let most = format!("user {0}\nsystem {0}\n", u64::MAX);
+        let half = u64::MAX / 1000 / 2;
+        let split = cpuacct(b"18446744073709551615", most.as_bytes());
+        assert_eq!(split, Some(busy(half + 1, half)));
+        assert_eq!(cpuacct(b"x", stat), None);
+        assert_eq!(cpuacct(b"1", b"user 9101\n"), None);
+    }
+
+    #[test]
+    fn cpu_time_of_each_cpu_of_v1() {
+        let sampled = b"cpu user system\n0 3000 1000\n2 0 0\n";
+        let cpus = PerCpu {
+            sampled,
+            measured: b"3900000 5000 \n",
         };
-        assert_eq!(cpuacct_stat(b"user 9101\nsystem 9712\n"), Some(busy));
-        assert_eq!(cpuacct_stat(b"user 9101\n"), None);
+        let rows: Vec<_> = cpus.rows().collect();
+        assert_eq!(rows, [(0, busy(2925, 975)), (2, busy(5, 0))]);
+        assert_eq!(cpus.sum(), Some(busy(2930, 975)));
+        for (sampled, measured) in [
+            ("", ""),
+            ("cpu user system\n", ""),
+            ("cpu user\n0 1 2\n", "1"),
+            ("cpu user system\n0 1\n", "1"),
+            ("cpu user system\n0 1 2\n", ""),
+            ("cpu user system\n0 1 2\n", "x"),
+            ("cpu user system\n0 1 2\n", "1 2 \n"),
+            ("cpu user system\n0 1 2\n1 1 2\n", "1 \n"),
+        ] {
+            let (sampled, measured) = (sampled.as_bytes(), measured.as_bytes());
+            assert_eq!(PerCpu { sampled, measured }.sum(), None);
+        }
     }
 }

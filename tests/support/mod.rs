@@ -481,10 +481,8 @@ impl Container {
             let usage = text.lines().find_map(|l| l.strip_prefix("usage_usec "));
             usage.expect("usage_usec").parse().expect("a number")
         } else {
-            // Counted by ticks; cpuacct.usage is not, and differs.
-            let of = |file| self.file("cpuacct", file).trim().parse::<u64>();
-            let user = of("cpuacct.usage_user").expect("a number");
-            (user + of("cpuacct.usage_sys").expect("a number")) / 1000
+            let usage = self.file("cpuacct", "cpuacct.usage");
+            usage.trim().parse::<u64>().expect("a number") / 1000
         }
     }
 
