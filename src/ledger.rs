@@ -31,8 +31,22 @@ pub const TRACKED: usize = 64;
 /// Microseconds in a tick of USER_HZ (`include/asm-generic/param.h`: 100 per second).
 pub const TICK_US: u64 = 10_000;
 
-/// Bytes that [`Ledger::write`] makes.
-pub const SIZE: usize = (HEAD + TRACKED * ROW + 2) * 8;
+/// The most bytes that [`Ledger::write`] makes.
+pub const SIZE: usize = size(TRACKED as u64);
+
+/// The bytes that it makes for so many CPUs.
+pub const fn size(cpus: u64) -> usize {
+    (HEAD + kept(cpus) * ROW + 2) * 8
+}
+
+/// The rows that are kept for so many CPUs: one for all of them beyond [`TRACKED`].
+const fn kept(cpus: u64) -> usize {
+    if cpus > TRACKED as u64 {
+        1
+    } else {
+        cpus as usize
+    }
+}
 
 /// Words of the ledger before its rows, and of one row.
 const HEAD: usize = 17;
@@ -346,7 +360,7 @@ impl Ledger {
         self.before = [0; 2];
         self.seen = Seen::default();
         self.count_from_start(sample);
-        for row in &mut self.rows {
+        for row in self.rows.iter_mut().take(kept(self.cpus)) {
             *row = Row::NEW;
         }
         let Tracked { rows, width } = tracked(&mut self.rows, n);
@@ -449,14 +463,9 @@ impl Ledger {
     /// The `cpu` line: the sum of [`Ledger::rows`].
     pub fn total(&self) -> [u64; 5] {
         let mut total = Row::NEW;
-        let kept = if self.cpus > TRACKED as u64 {
-            1
-        } else {
-            self.cpus as usize
-        };
         self.rows
             .iter()
-            .take(kept)
+            .take(kept(self.cpus))
             .for_each(|row| total.absorb(row));
         total.shown
     }
@@ -515,8 +524,7 @@ impl Ledger {
         if old == new || (old > tracked && new > tracked) {
             return;
         }
-        let stay = if new > tracked { 1 } else { new };
-        let had = if old > tracked { 1 } else { old };
+        let (stay, had) = (kept(new) as u64, kept(old) as u64);
         let mut gone = Row::NEW;
         for (i, row) in self.rows.iter_mut().enumerate() {
             let i = i as u64;
@@ -598,11 +606,13 @@ impl Ledger {
             .chain(*before)
             .chain(
                 rows.iter()
+                    .take(kept(*cpus))
                     .flat_map(|row| row.shown.into_iter().chain(row.owed).chain(row.seen)),
             )
     }
 
     fn words_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+        let kept = kept(self.cpus);
         let Ledger {
             cpus,
             age_us,
@@ -627,7 +637,7 @@ impl Ledger {
             .chain(part_us)
             .chain([throttled_us, withheld_us])
             .chain(before)
-            .chain(rows.iter_mut().flat_map(|row| {
+            .chain(rows.iter_mut().take(kept).flat_map(|row| {
                 row.shown
                     .iter_mut()
                     .chain(&mut row.owed)
@@ -635,13 +645,11 @@ impl Ledger {
             }))
     }
 
-    /// Writes the ledger into `room`, [`SIZE`] bytes with version and checksum; false if
-    /// `room` is smaller. Byte order is the machine's: it never leaves it.
-    pub fn write(&self, room: &mut [u8]) -> bool {
-        let Some((room, _)) = room.split_at_mut_checked(SIZE) else {
-            return false;
-        };
-        let (slots, _) = room.as_chunks_mut::<8>();
+    /// Writes the ledger into `room`, with version and checksum, and says how many bytes that are;
+    /// `None` if `room` is smaller. Byte order is the machine's: it never leaves it.
+    pub fn write(&self, room: &mut [u8]) -> Option<usize> {
+        let length = size(self.cpus);
+        let (slots, _) = room.get_mut(..length)?.as_chunks_mut::<8>();
         let mut sum = Checksum::new();
         let words = core::iter::once(MAGIC)
             .chain(self.words())
@@ -656,7 +664,7 @@ impl Ledger {
         if let Some(slot) = slots.next() {
             *slot = sum.value().to_ne_bytes();
         }
-        true
+        Some(length)
     }
 
     /// Reads what [`Ledger::write`] wrote. For anything else false, and nothing changes.
@@ -667,6 +675,16 @@ impl Ledger {
         let told = self.before;
         let (slots, _) = bytes.as_chunks::<8>();
         let mut slots = slots.iter().skip(1);
+        let cpus = slots
+            .clone()
+            .next()
+            .map_or(0, |slot| u64::from_ne_bytes(*slot));
+        // Rows that are not kept are new ones.
+        let had = kept(self.cpus);
+        for row in self.rows.iter_mut().take(had).skip(kept(cpus)) {
+            *row = Row::NEW;
+        }
+        self.cpus = cpus;
         self.words_mut().for_each(|word| {
             if let Some(slot) = slots.next() {
                 *word = u64::from_ne_bytes(*slot);
@@ -681,20 +699,29 @@ impl Ledger {
         true
     }
 
+    /// How many bytes the written ledger has whose first ones these are. `None` for what
+    /// [`Ledger::write`] cannot have written.
+    pub fn size_in(bytes: &[u8]) -> Option<usize> {
+        let (slots, _) = bytes.as_chunks::<8>();
+        let mut head = slots.iter().map(|slot| u64::from_ne_bytes(*slot));
+        let (magic, cpus) = (head.next()?, head.next()?);
+        (magic == MAGIC && (1..=u64::from(u32::MAX)).contains(&cpus)).then_some(size(cpus))
+    }
+
     /// The age of the container, in microseconds, at the last reading of a written ledger. `None`
     /// for what [`Ledger::write`] cannot have written.
     pub fn age_in(bytes: &[u8]) -> Option<u64> {
         // 2^53 µs are 285 years.
         const LONG: u64 = 1 << 53;
         let (slots, _) = bytes.as_chunks::<8>();
-        let words = || slots.iter().map(|slot| u64::from_ne_bytes(*slot));
+        let (last, words) = slots.split_last()?;
         let mut sum = Checksum::new();
-        words().take(SIZE / 8 - 1).for_each(|word| sum.add(word));
-        let mut head = words();
-        let (magic, cpus, age_us) = (head.next()?, head.next()?, head.next()?);
-        let whole = bytes.len() == SIZE && words().next_back() == Some(sum.value());
-        let sensible = magic == MAGIC && (1..=u64::from(u32::MAX)).contains(&cpus) && age_us < LONG;
-        (whole && sensible).then_some(age_us)
+        for word in words {
+            sum.add(u64::from_ne_bytes(*word));
+        }
+        let age_us = u64::from_ne_bytes(*slots.get(2)?);
+        let whole = Ledger::size_in(bytes) == Some(bytes.len());
+        (whole && sum.value() == u64::from_ne_bytes(*last) && age_us < LONG).then_some(age_us)
     }
 }
 
@@ -706,14 +733,9 @@ struct Tracked<'l> {
 }
 
 fn tracked(rows: &mut [Row; TRACKED], n: NonZero<u64>) -> Tracked<'_> {
-    let (count, width) = if n.get() > TRACKED as u64 {
-        (1, n.get())
-    } else {
-        (n.get() as usize, 1)
-    };
     Tracked {
-        rows: rows.get_mut(..count).unwrap_or_default(),
-        width,
+        rows: rows.get_mut(..kept(n.get())).unwrap_or_default(),
+        width: if n.get() > TRACKED as u64 { n.get() } else { 1 },
     }
 }
 

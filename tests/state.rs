@@ -275,6 +275,27 @@ fn accounts_continue_between_processes() {
 }
 
 #[test]
+fn accounts_of_more_cpus_than_expected_are_read_whole() {
+    let scratch = Scratch::new("longer");
+    let store = store(&scratch);
+    let of = |cpus, age_us| {
+        let mut sample = sample(age_us, 1_000_000);
+        sample.cpus.count = cpus;
+        sample
+    };
+    for cpus in [2, 40, 64, 100, 1] {
+        let mut other = Ledger::new();
+        store.account(0, &of(cpus, 4_000_000), &mut other, &mut room());
+        let mut ledger = Ledger::new();
+        store.account(0, &of(1, 5_000_000), &mut ledger, &mut room());
+        // All that the other one said is in the one row, and a second more.
+        let sum = |ledger: &Ledger| ledger.total().iter().sum::<u64>();
+        assert_eq!(sum(&ledger), sum(&other) + 100, "{cpus}");
+        fs::remove_file(file(&scratch, &IDENTITY)).unwrap();
+    }
+}
+
+#[test]
 fn without_room_there_is_no_state_but_an_answer() {
     let scratch = Scratch::new("room");
     let mut ledger = Ledger::new();

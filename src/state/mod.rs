@@ -206,9 +206,13 @@ impl<'p> Store<'p> {
         };
         let locked = writes && lock_soon(&file, LEDGER_LOCK);
         let mut next = Some((0, 1));
-        let ledgers = room.get_mut(..record::LEDGERS_SIZE).unwrap_or_default();
-        let ledgers = read_at(&file, ledgers, record::LEDGER_AT as u64);
-        if let Some(found) = record::entered(ledgers, &self.identity) {
+        // What this process expects, or else all there can be.
+        let expected = record::ledger_size(ledger.cpus().max(sample.cpus.count.into()));
+        let mut lengths = read_ledgers(&file, room, expected);
+        if record::goes_on(slots(room, lengths)) {
+            lengths = read_ledgers(&file, room, record::LEDGER_SIZE);
+        }
+        if let Some(found) = record::entered(slots(room, lengths), &self.identity) {
             next = Some((1 - found.slot.min(1), found.sequence.wrapping_add(1)));
             if found.key == key {
                 if ledger.is_empty() || ledger.age_us() <= found.age_us {
@@ -304,6 +308,31 @@ fn trusted(file: &Fd) -> Result<i64, Errno> {
     } else {
         Err(STRANGERS)
     }
+}
+
+/// Reads the first `size` bytes of both ledger records into the halves of `room`, and says how many
+/// there are.
+fn read_ledgers(file: &Fd, room: &mut [u8], size: usize) -> [usize; 2] {
+    let half = room.len() / 2;
+    let mut slot = 0;
+    [(); 2].map(|()| {
+        let at = half.saturating_mul(slot);
+        let into = room
+            .get_mut(at..at.saturating_add(size))
+            .unwrap_or_default();
+        let length = read_at(file, into, record::ledger_at(slot as u64) as u64).len();
+        slot = 1;
+        length
+    })
+}
+
+/// What [`read_ledgers`] has read.
+fn slots(room: &[u8], [first, second]: [usize; 2]) -> [&[u8]; 2] {
+    let (a, b) = room.split_at(room.len() / 2);
+    [
+        a.get(..first).unwrap_or_default(),
+        b.get(..second).unwrap_or_default(),
+    ]
 }
 
 /// As much as there is.

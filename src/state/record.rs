@@ -23,8 +23,7 @@ use crate::text::Out;
 pub const FILE_SIZE: usize = LEDGER_AT + 2 * LEDGER_PITCH;
 /// How much of the file, from its start, holds claim and load.
 pub const LOAD_END: usize = LOAD_AT + 2 * LOAD_PITCH;
-/// Where the ledgers begin.
-pub const LEDGER_AT: usize = 1024;
+const LEDGER_AT: usize = 1024;
 const LEDGER_PITCH: usize = 6144;
 const LOAD_AT: usize = 256;
 const LOAD_PITCH: usize = 256;
@@ -35,8 +34,9 @@ pub const LEDGERS_SIZE: usize = 2 * LEDGER_PITCH;
 pub const CLAIM_SIZE: usize = (HEAD + 1 + 1) * 8;
 /// See [`CLAIM_SIZE`].
 pub const LOAD_SIZE: usize = (HEAD + SAMPLE + 1) * 8;
-/// Bytes of a ledger record: its head with a checksum of its own, then the ledger.
-pub const LEDGER_SIZE: usize = (HEAD + 2 + 1) * 8 + ledger::SIZE;
+/// The most bytes of a ledger record: its head with a checksum of its own, then the ledger.
+pub const LEDGER_SIZE: usize = LEDGER_HEAD_SIZE + ledger::SIZE;
+const LEDGER_HEAD_SIZE: usize = (HEAD + 2 + 1) * 8;
 /// Words of a sample.
 const SAMPLE: usize = 14;
 /// Words before what a record holds: magic and identity.
@@ -294,45 +294,60 @@ pub struct Entered<'b> {
     pub bytes: &'b [u8],
 }
 
-/// The newest ledger, whatever it is kept under. `ledgers` is the state file from [`LEDGER_AT`] on.
-pub fn entered<'b>(ledgers: &'b [u8], identity: &Identity) -> Option<Entered<'b>> {
-    let (first, second) = (head_in(ledgers, 0, identity), head_in(ledgers, 1, identity));
-    let sequence = |head: &Option<(u64, u64)>| head.map(|(_, sequence)| sequence);
+/// Bytes of the record of a ledger with so many CPUs.
+pub fn ledger_size(cpus: u64) -> usize {
+    LEDGER_HEAD_SIZE.saturating_add(ledger::size(cpus))
+}
+
+/// The newest ledger, whatever it is kept under. `slots` are the beginnings of what is in the state
+/// file at [`ledger_at`] 0 and 1.
+pub fn entered<'b>(slots: [&'b [u8]; 2], identity: &Identity) -> Option<Entered<'b>> {
+    let [first, second] = slots;
+    let heads = slots.map(|slot| head_in(slot, identity));
+    let [a, b] = heads.map(|head| head.map(|(_, sequence)| sequence));
     // What is long is looked at in one of them only, if that is whole.
-    let newer = u64::from(sequence(&first) < sequence(&second));
-    let heads = [(0, first), (1, second)];
-    let of = |slot| {
-        let (_, head) = heads.iter().find(|(own, _)| *own == slot)?;
-        body_in(ledgers, slot, (*head)?)
+    let (first, second) = if a < b {
+        ((1, second), (0, first))
+    } else {
+        ((0, first), (1, second))
     };
-    of(newer).or_else(|| of(1 - newer))
+    let of = |(slot, bytes)| {
+        let [a, b] = heads;
+        let (key, sequence) = if slot == 0 { a } else { b }?;
+        let (age_us, bytes) = body_in(bytes)?;
+        Some(Entered {
+            slot,
+            key,
+            sequence,
+            age_us,
+            bytes,
+        })
+    };
+    of(first).or_else(|| of(second))
+}
+
+/// True if one of the records goes on behind what was read of it.
+pub fn goes_on(slots: [&[u8]; 2]) -> bool {
+    slots.into_iter().any(|slot| {
+        let (_, body) = slot.split_at_checked(LEDGER_HEAD_SIZE).unwrap_or_default();
+        Ledger::size_in(body).is_some_and(|size| size > body.len())
+    })
 }
 
 /// Key and sequence of the ledger in a slot.
-fn head_in(ledgers: &[u8], slot: u64, identity: &Identity) -> Option<(u64, u64)> {
-    let mut words = Words::of(ledgers, slot_at(slot), LEDGER_SIZE - ledger::SIZE)?;
+fn head_in(slot: &[u8], identity: &Identity) -> Option<(u64, u64)> {
+    let mut words = Words::of(slot, 0, LEDGER_HEAD_SIZE)?;
     words.head(LEDGER, identity)?;
     let head = (words.next()?, words.next()?);
     words.end()?;
     Some(head)
 }
 
-fn body_in(ledgers: &[u8], slot: u64, (key, sequence): (u64, u64)) -> Option<Entered<'_>> {
-    let at = slot_at(slot);
-    let body = at.checked_add(LEDGER_SIZE - ledger::SIZE)?;
-    let bytes = ledgers.get(body..at.checked_add(LEDGER_SIZE)?)?;
-    let age_us = Ledger::age_in(bytes)?;
-    Some(Entered {
-        slot,
-        key,
-        sequence,
-        age_us,
-        bytes,
-    })
-}
-
-fn slot_at(slot: u64) -> usize {
-    if slot == 0 { 0 } else { LEDGER_PITCH }
+/// The ledger in a slot and its age, if it is whole.
+fn body_in(slot: &[u8]) -> Option<(u64, &[u8])> {
+    let (_, body) = slot.split_at_checked(LEDGER_HEAD_SIZE)?;
+    let body = body.get(..Ledger::size_in(body)?)?;
+    Some((Ledger::age_in(body)?, body))
 }
 
 /// Offset of ledger slot 0 or 1.
@@ -345,7 +360,7 @@ pub fn ledger_at(slot: u64) -> usize {
 }
 
 /// Writes the record of a ledger into `room`: what is to be written at [`ledger_at`]. `None` if
-/// there is not room for [`LEDGER_SIZE`] bytes.
+/// there is not room for [`ledger_size`] bytes.
 pub fn enter<'b>(
     identity: &Identity,
     key: u64,
@@ -353,10 +368,10 @@ pub fn enter<'b>(
     ledger: &Ledger,
     room: &'b mut [u8],
 ) -> Option<&'b [u8]> {
-    let (record, _) = room.split_at_mut_checked(LEDGER_SIZE)?;
-    let (head, body) = record.split_at_mut_checked(LEDGER_SIZE - ledger::SIZE)?;
+    let (head, body) = room.split_at_mut_checked(LEDGER_HEAD_SIZE)?;
     put(head, LEDGER, identity, &[key, sequence]);
-    ledger.write(body).then_some(&*record)
+    let size = ledger.write(body)?;
+    room.get(..LEDGER_HEAD_SIZE.saturating_add(size))
 }
 
 #[cfg(test)]
