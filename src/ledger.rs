@@ -50,7 +50,7 @@ const fn kept(cpus: u64) -> usize {
 
 /// Words of the ledger before its rows, and of one row.
 const HEAD: usize = 17;
-const ROW: usize = 11;
+const ROW: usize = 10;
 
 /// First word of a written ledger: "proclens" in ASCII, and the version of the layout.
 const MAGIC: u64 = u64::from_be_bytes(*b"plledgr\x03");
@@ -149,9 +149,8 @@ impl Sample<'_> {
 struct Row {
     /// Ticks that have been shown: user, nice, system, idle, steal.
     shown: [u64; 5],
-    /// Microseconds not yet shown: user, nice, system, steal. Less than a tick each, but for
-    /// what is owed.
-    owed: [u64; 4],
+    /// Microseconds not yet shown: user, nice, system. Less than a tick each, but for what is owed.
+    owed: [u64; 3],
     /// User and system microseconds of the kernel's own row, as far as they are accounted for.
     seen: [u64; 2],
 }
@@ -159,16 +158,16 @@ struct Row {
 impl Row {
     const NEW: Row = Row {
         shown: [0; 5],
-        owed: [0; 4],
+        owed: [0; 3],
         seen: [0; 2],
     };
 
-    /// Lets `ticks` of one CPU (or of all, above [`TRACKED`]) pass: first what it did, then
-    /// what it was not allowed to do, the rest idle. Keeps at most `patience_us` owed.
-    fn pass(&mut self, ticks: u64, patience_us: u64) {
+    /// Lets `ticks` of one CPU (or of all, above [`TRACKED`]) pass: first what it did, the rest idle,
+    /// which is returned. Keeps at most `patience_us` owed.
+    fn pass(&mut self, ticks: u64, patience_us: u64) -> u64 {
         let Row {
-            shown: [user, nice, system, idle, steal],
-            owed: [user_us, nice_us, system_us, steal_us],
+            shown: [user, nice, system, idle, _],
+            owed: [user_us, nice_us, system_us],
             ..
         } = self;
         let mut left = ticks;
@@ -202,10 +201,8 @@ impl Row {
             }
         }
 
-        let ready = *steal_us / TICK_US;
-        pay(steal, steal_us, ready, &mut left);
-        *steal_us = (*steal_us).min(patience_us);
         *idle = idle.saturating_add(left);
+        left
     }
 
     /// Adds what another row holds.
@@ -286,6 +283,32 @@ struct Seen {
     nr_throttled: u64,
 }
 
+/// Turns idle ticks into withheld ones, in all rows alike as long as they have as many: `room` is what
+/// may be taken from each. The odd ones go round from `turn` on. What there is no room for is returned.
+fn withhold(rows: &mut [Row], room: &mut [u64], mut ticks: u64, turn: u64) -> u64 {
+    while ticks > 0 {
+        let open = room.iter().filter(|room| **room > 0).count() as u64;
+        let Some(open) = NonZero::new(open) else {
+            break;
+        };
+        let all = ticks;
+        let first = open.get().saturating_sub(turn % open);
+        let with_room = rows
+            .iter_mut()
+            .zip(&mut *room)
+            .filter(|(_, room)| **room > 0);
+        for ((row, room), i) in with_room.zip(first..) {
+            let [.., idle, steal] = &mut row.shown;
+            let taken = even(all, i % open, open).min(*room);
+            *room = room.saturating_sub(taken);
+            *idle = idle.saturating_sub(taken);
+            *steal = steal.saturating_add(taken);
+            ticks = ticks.saturating_sub(taken);
+        }
+    }
+    ticks
+}
+
 /// What the rows of `/proc/stat` say, and what is needed to continue them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -300,8 +323,10 @@ pub struct Ledger {
     turn: u64,
     /// Totals at the last reading.
     seen: Seen,
-    /// Microseconds of user, nice, system and steal that do not make a tick yet.
-    part_us: [u64; 4],
+    /// Microseconds of user, nice and system that do not make a tick yet.
+    part_us: [u64; 3],
+    /// Microseconds of steal that are not shown yet.
+    steal_us: u64,
     /// Throttled time, and the part of `n` CPUs above the quota in throttled periods, that
     /// have not met yet, microseconds: the kernel counts the two at different moments.
     throttled_us: u64,
@@ -330,7 +355,8 @@ impl Ledger {
                 throttled_us: 0,
                 nr_throttled: 0,
             },
-            part_us: [0; 4],
+            part_us: [0; 3],
+            steal_us: 0,
             throttled_us: 0,
             withheld_us: 0,
             before: [0; 2],
@@ -353,9 +379,10 @@ impl Ledger {
                     .saturating_mul(sample.age_us)
                     .saturating_sub(busy_us),
             );
-        let total = [time.user_us, time.nice_us, time.system_us, steal_us];
+        let total = [time.user_us, time.nice_us, time.system_us];
 
         self.part_us = total.map(|us| us % TICK_US);
+        self.steal_us = steal_us % TICK_US;
         (self.turn, self.throttled_us, self.withheld_us) = (0, 0, 0);
         self.before = [0; 2];
         self.seen = Seen::default();
@@ -366,20 +393,21 @@ impl Ledger {
         let Tracked { rows, width } = tracked(&mut self.rows, n);
         let count = NonZero::new(rows.len() as u64).unwrap_or(NonZero::<u64>::MIN);
         let mut own = sample.per_cpu();
-        for (i, row) in rows.iter_mut().enumerate() {
-            let [mut user, mut nice, mut system, mut steal] =
+        let mut room = [0; TRACKED];
+        for ((i, row), room) in rows.iter_mut().enumerate().zip(&mut room) {
+            let [mut user, mut nice, mut system] =
                 total.map(|us| even(us / TICK_US, i as u64, count));
             if let Some(own) = own.as_mut().and_then(Iterator::next) {
                 row.seen = [own.user_us, own.system_us];
-                row.owed = [own.user_us % TICK_US, 0, own.system_us % TICK_US, 0];
+                row.owed = [own.user_us % TICK_US, 0, own.system_us % TICK_US];
                 (user, nice, system) = (own.user_us / TICK_US, 0, own.system_us / TICK_US);
             }
-            let left = ticks
+            *room = ticks
                 .saturating_mul(width)
-                .saturating_sub(user.saturating_add(nice).saturating_add(system));
-            steal = steal.min(left);
-            row.shown = [user, nice, system, left.saturating_sub(steal), steal];
+                .saturating_sub(sum([user, nice, system]));
+            row.shown = [user, nice, system, *room, 0];
         }
+        withhold(rows, &mut room, steal_us / TICK_US, 0);
         self.seen(sample);
     }
 
@@ -399,8 +427,8 @@ impl Ledger {
         self.turn %= n;
 
         let steal_us = self.steal(sample);
-        let [user_us, nice_us, system_us] = since(self.seen.busy_us, busy_us(&sample.time));
-        let mut news = [user_us, nice_us, system_us, steal_us];
+        self.steal_us = self.steal_us.saturating_add(steal_us);
+        let mut news = since(self.seen.busy_us, busy_us(&sample.time));
         if let Some(own) = sample.per_cpu() {
             // Rows of other CPUs than at the last reading have nothing to be compared with.
             let same = self.per_cpu != 0 && self.per_cpu == list_id(sample);
@@ -410,26 +438,35 @@ impl Ledger {
                     row.seen = now;
                     continue;
                 }
-                let [user, _, system, _] = &mut row.owed;
+                let [user, _, system] = &mut row.owed;
                 for (owed, new) in [user, system].into_iter().zip(since(row.seen, now)) {
                     *owed = owed.saturating_add(new);
                 }
                 row.seen = accounted(row.seen, now);
             }
             if same {
-                news = [0, 0, 0, steal_us];
+                news = [0; 3];
             }
         }
         self.spread(news, n);
 
         let ticks = (sample.age_us / TICK_US).saturating_sub(self.age_us / TICK_US);
         let Tracked { rows, width } = tracked(&mut self.rows, n);
-        for row in rows {
-            row.pass(
+        let mut room = [0; TRACKED];
+        for (row, room) in rows.iter_mut().zip(&mut room) {
+            *room = row.pass(
                 ticks.saturating_mul(width),
                 patience_us.saturating_mul(width),
             );
         }
+        // Which CPUs it was withheld from nobody counts: from those that have been idle.
+        let ready = self.steal_us / TICK_US;
+        let shown = ready.saturating_sub(withhold(rows, &mut room, ready, self.turn));
+        self.turn = (self.turn % n).saturating_add(shown % n) % n;
+        self.steal_us = self
+            .steal_us
+            .saturating_sub(shown.saturating_mul(TICK_US))
+            .min(patience_us.saturating_mul(n.get()));
         self.seen(sample);
     }
 
@@ -495,7 +532,7 @@ impl Ledger {
     }
 
     /// Hands new time to the rows in whole ticks, the odd ones in turn.
-    fn spread(&mut self, news: [u64; 4], n: NonZero<u64>) {
+    fn spread(&mut self, news: [u64; 3], n: NonZero<u64>) {
         let Tracked { rows, .. } = tracked(&mut self.rows, n);
         let count = NonZero::new(rows.len() as u64).unwrap_or(NonZero::<u64>::MIN);
         for (field, (part, new)) in self.part_us.iter_mut().zip(news).enumerate() {
@@ -592,6 +629,7 @@ impl Ledger {
             turn,
             seen,
             part_us,
+            steal_us,
             throttled_us,
             withheld_us,
             before,
@@ -602,7 +640,7 @@ impl Ledger {
             .chain(seen.busy_us)
             .chain([seen.throttled_us, seen.nr_throttled])
             .chain(*part_us)
-            .chain([*throttled_us, *withheld_us])
+            .chain([*steal_us, *throttled_us, *withheld_us])
             .chain(*before)
             .chain(
                 rows.iter()
@@ -620,6 +658,7 @@ impl Ledger {
             turn,
             seen,
             part_us,
+            steal_us,
             throttled_us,
             withheld_us,
             before,
@@ -635,7 +674,7 @@ impl Ledger {
             .chain(busy_us)
             .chain([seen_throttled_us, nr_throttled])
             .chain(part_us)
-            .chain([throttled_us, withheld_us])
+            .chain([steal_us, throttled_us, withheld_us])
             .chain(before)
             .chain(rows.iter_mut().take(kept).flat_map(|row| {
                 row.shown

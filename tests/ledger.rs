@@ -373,6 +373,38 @@ fn per_cpu_counters_are_shown_where_every_cpu_is_the_containers() {
     assert_eq!(rows(&ledger)[0][0], rows(&ledger)[1][0]);
 }
 
+/// Nobody counts which CPU a quota was withheld from; a CPU that is always busy has no room for it.
+#[test]
+fn what_was_withheld_shows_on_the_cpus_that_were_idle() {
+    let counters = |age_us: u64| {
+        let (a, b) = (age_us * 1000, age_us * 500);
+        let sampled = format!("cpu user system\n0 {a} 0\n1 {b} 0\n");
+        Some([sampled, format!("{a} {b} \n")])
+    };
+    let at = |age_us: u64| Machine {
+        age_us,
+        list: "0-1".into(),
+        quota: Some(Quota {
+            quota_us: 150_000,
+            period_us: 100_000,
+        }),
+        busy: [age_us * 3 / 2, 0, 0],
+        per_cpu: counters(age_us),
+        throttled_us: age_us / 2,
+        nr_throttled: age_us / 100_000,
+        ..Machine::new(2)
+    };
+    let mut ledger = Ledger::new();
+    for second in 1..=60 {
+        ledger.advance(&at(second * 1_000_000).sample());
+        let expected = [[100, 0, 0, 0, 0], [50, 0, 0, 0, 50]];
+        assert_eq!(rows(&ledger), expected.map(|row| row.map(|t| t * second)));
+        let mut first = Ledger::new();
+        first.advance(&at(second * 1_000_000).sample());
+        assert_eq!(rows(&first), rows(&ledger));
+    }
+}
+
 #[test]
 fn cpus_that_vanish_leave_their_time_and_new_ones_start_at_nothing() {
     let mut machine = Machine::new(3);
