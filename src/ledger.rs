@@ -111,16 +111,9 @@ impl Sample<'_> {
     /// a reader can lose its CPU between the counters and the clock, for as long as its own group
     /// is throttled or others want the CPU: the next reading then has more CPU time than time.
     fn patience_us(&self) -> u64 {
-        self.two_periods_us().max(1_000_000)
-    }
-
-    /// A quota of any size can be used up at once, and `cpu.max.burst` doubles it.
-    fn two_periods_us(&self) -> u64 {
-        self.cpus
-            .quota
-            .map_or(100_000, |q| q.period_us)
-            .clamp(1, 1_000_000)
-            .saturating_mul(2)
+        // A quota of any size can be used up at once, and `cpu.max.burst` doubles it.
+        let period_us = self.cpus.quota.map_or(0, |q| q.period_us).min(1_000_000);
+        period_us.saturating_mul(2).max(1_000_000)
     }
 
     /// CPU time of each CPU of the cpuset, where the kernel counts it (v1) and every CPU of the
@@ -525,7 +518,7 @@ impl Ledger {
             .withheld_us
             .saturating_add(periods.saturating_mul(sample.withheld_us()));
         let steal = throttled.min(withheld);
-        let most = sample.two_periods_us().saturating_mul(sample.n().get());
+        let most = sample.patience_us().saturating_mul(sample.n().get());
         self.throttled_us = throttled.saturating_sub(steal).min(most);
         self.withheld_us = withheld.saturating_sub(steal).min(most);
         steal
