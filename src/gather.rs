@@ -280,16 +280,17 @@ pub fn locate<'m, K: Kernel + ?Sized>(
         let directory = directory.finish().ok_or(Errno::NO_ROOM)?;
         let top = mounts::unescaped(mount.point).count().min(directory.len());
         let unified = hierarchy == Hierarchy::V2;
-        // Files that all cgroups but the real root have (v2), or that only the real root has (v1).
-        let marker: &[u8] = if unified {
-            b"cgroup.events"
+        // A file that all cgroups but the real root have (v2), or that only the real root has (v1): a
+        // cgroup with a name is not the root.
+        let root = if unified {
+            !kernel.exists(path.join(directory, b"cgroup.events")?)
         } else {
-            b"release_agent"
+            let nameless = cgroup == b"/" || cgroup.starts_with(b"/..");
+            nameless && kernel.exists(path.join(directory, b"release_agent")?)
         };
-        let marked = kernel.exists(path.join(directory, marker)?);
         *home = Some(Home {
             unified,
-            root: marked != unified,
+            root,
             directory,
             top,
         });
