@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::cgroup::{Hierarchy, cpus, membership, mounts, values};
-use crate::ledger::{Ledger, Sample, TRACKED};
+use crate::ledger::{self, Ledger, Sample};
 use crate::log::{Failure, Trouble};
 use crate::settings::Settings;
 use crate::snapshot::{
@@ -566,8 +566,7 @@ pub fn cpu_time<'m, K: Kernel>(
         }
         stat.busy
     } else {
-        // Each CPU by itself only where each of them is one of the container's.
-        if cpus.count == cpus.list.count() && cpus.count as usize <= TRACKED {
+        if ledger::tells_apart(cpus) {
             let sampled = read(home.directory, b"cpuacct.usage_all").ok();
             let measured = read(home.directory, b"cpuacct.usage_percpu").ok();
             per_cpu = sampled

@@ -59,6 +59,12 @@ const MAGIC: u64 = u64::from_be_bytes(*b"plledgr\x03");
 /// was overtaken. One further back tells of another container, and the ledger starts anew.
 const OVERTAKEN_US: u64 = 10_000_000;
 
+/// True if the counters of each CPU can be told by row: where every CPU of the cpuset is one of the
+/// container's, and each has a row.
+pub fn tells_apart(cpus: &Cpus<'_>) -> bool {
+    cpus.count == cpus.list.count() && cpus.count as usize <= TRACKED
+}
+
 /// One reading of the container.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample<'m> {
@@ -116,9 +122,8 @@ impl Sample<'_> {
         period_us.saturating_mul(2).max(1_000_000)
     }
 
-    /// CPU time of each CPU of the cpuset, where the kernel counts it (v1) and every CPU of the
-    /// cpuset is one of the container's `n`. Both the cpuset and the counters are in the order of
-    /// the CPUs' numbers.
+    /// CPU time of each CPU of the cpuset, where the kernel counts it (v1) and [`tells_apart`]. Both
+    /// the cpuset and the counters are in the order of the CPUs' numbers.
     fn per_cpu(&self) -> Option<impl Iterator<Item = Busy> + Clone> {
         let n = self.n().get();
         let mut counted = self.time.per_cpu?.rows();
@@ -131,8 +136,7 @@ impl Sample<'_> {
                 let (_, busy) = counted.find(|(number, _)| *number == u64::from(cpu))?;
                 Some(busy)
             });
-        let every = u64::from(self.cpus.list.count()) == n && n <= TRACKED as u64;
-        (every && rows.clone().count() as u64 == n).then_some(rows)
+        (tells_apart(&self.cpus) && rows.clone().count() as u64 == n).then_some(rows)
     }
 }
 

@@ -696,7 +696,7 @@ fn nodes_are_no_contradiction() {
 
 /// What this machine may not have, on cgroup v2: I/O counted there, swap, pressure.
 #[test]
-#[ignore = "boots the VM: scripts/test cells runs it"]
+#[ignore = "boots the VM: scripts/test v2 runs it"]
 fn in_the_vm() {
     let here = std::env::current_exe().expect("this program");
     let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("io-vm");

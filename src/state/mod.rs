@@ -313,17 +313,12 @@ fn trusted(file: &Fd) -> Result<i64, Errno> {
 /// Reads the first `size` bytes of both ledger records into the halves of `room`, and says how many
 /// there are.
 fn read_ledgers(file: &Fd, room: &mut [u8], size: usize) -> [usize; 2] {
-    let half = room.len() / 2;
-    let mut slot = 0;
-    [(); 2].map(|()| {
-        let at = half.saturating_mul(slot);
-        let into = room
-            .get_mut(at..at.saturating_add(size))
-            .unwrap_or_default();
-        let length = read_at(file, into, record::ledger_at(slot as u64) as u64).len();
-        slot = 1;
-        length
-    })
+    let (first, second) = room.split_at_mut(room.len() / 2);
+    let read = |half: &mut [u8], slot| {
+        let into = half.get_mut(..size).unwrap_or_default();
+        read_at(file, into, record::ledger_at(slot) as u64).len()
+    };
+    [read(first, 0), read(second, 1)]
 }
 
 /// What [`read_ledgers`] has read.
