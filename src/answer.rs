@@ -50,7 +50,9 @@ pub fn file<'m, K: Kernel>(
                 counts: stat::counts(host),
                 up_us: age.up_us(),
             });
-            let tasks = kernel.tasks(&place, arena).map_err(unreadable)?;
+            let tasks = kernel
+                .tasks(&place, &mut arena.scratch())
+                .map_err(unreadable)?;
             let btime = if settings.container_time && !kernel.holds_against_boot() {
                 btime(host_btime, &age)
             } else {
@@ -356,7 +358,7 @@ fn memory_of<K: Kernel>(
     arena: &mut Arena,
 ) -> Result<Memory, Failure> {
     let host_swaps = field(host, b"SwapTotal:").is_some_and(|kib| kib > 0);
-    gather::memory(kernel, place, settings, host_swaps, arena)
+    gather::memory(kernel, place, settings, host_swaps, &mut arena.scratch())
 }
 
 /// Everything that the CPU time accounts are made of.
@@ -389,10 +391,17 @@ fn load<'m, K: Kernel>(
     place.home_or_root(gather::Controller::Cpuacct, settings.cpus.is_some())?;
     let age_us = gather::age(kernel, place)?.age_us;
     if let Some(load) = kernel.sampled_load(place, age_us, settings, arena) {
-        return Ok((load, kernel.tasks(place, arena).map_err(unreadable)?));
+        return Ok((
+            load,
+            kernel
+                .tasks(place, &mut arena.scratch())
+                .map_err(unreadable)?,
+        ));
     }
     let (sample, _) = sample(kernel, place, settings, arena)?;
-    let tasks = kernel.tasks(place, arena).map_err(unreadable)?;
+    let tasks = kernel
+        .tasks(place, &mut arena.scratch())
+        .map_err(unreadable)?;
     Ok((kernel.load(place, &sample, &tasks, settings, arena), tasks))
 }
 

@@ -66,10 +66,9 @@ pub fn redirect(
         let place = kernel
             .place(&mut arena)
             .map_err(|e| (Trouble::Unreadable, e))?;
-        let mut path = gather::Path::new(&mut arena).map_err(|e| (Trouble::Unreadable, e))?;
-        gather::open_pressure(&place, file, &mut path, |path| {
-            sys::open_at(libc::AT_FDCWD, path, flags & !libc::O_CREAT, 0)
-        })
+        let path = gather::pressure_path(&place, file, &mut arena)?;
+        sys::open_at(libc::AT_FDCWD, path, flags & !libc::O_CREAT, 0)
+            .map_err(|e| (Trouble::Unreadable, e))
     });
     let done = opened.and_then(|own| install(own, fd, flags));
     if let Err(failure) = done {

@@ -204,31 +204,15 @@ impl<'m> Place<'m> {
     }
 }
 
-/// A reusable buffer for paths.
-pub struct Path<'m> {
-    room: &'m mut [u8],
-}
-
-impl<'m> Path<'m> {
-    /// `PATH_MAX` of linux/limits.h: the kernel takes no longer ones.
-    const LONGEST: usize = 4096;
-
-    /// Room for one path.
-    pub fn new(arena: &mut Arena<'m>) -> Result<Path<'m>, Errno> {
-        arena.piece(Self::LONGEST).map(|room| Path { room })
-    }
-
-    /// `directory/file`.
-    pub fn join(&mut self, directory: &[u8], file: &[u8]) -> Result<&CStr, Errno> {
-        let mut out = Out::new(self.room);
-        out.bytes(directory);
-        out.byte(b'/');
-        out.bytes(file);
-        out.byte(0);
-        out.finish()
-            .and_then(|path| CStr::from_bytes_until_nul(path).ok())
-            .ok_or(Errno(libc::ENAMETOOLONG))
-    }
+/// The file of that name in `directory`.
+fn read_in<'m, K: Kernel + ?Sized>(
+    kernel: &K,
+    directory: &[u8],
+    file: &[u8],
+    arena: &mut Arena<'m>,
+) -> Result<&'m [u8], Errno> {
+    let path = arena.path(directory, file)?;
+    kernel.read(path, arena)
 }
 
 /// What `/proc/PID/ns/pid` says in the host's own: `PROC_PID_INIT_INO` of linux/proc_ns.h.
@@ -253,27 +237,26 @@ pub fn locate<'m, K: Kernel + ?Sized>(
         .read(c"/proc/1/stat", arena)
         .ok()
         .and_then(start_ticks);
-    let mut path = Path::new(arena)?;
+    let cgroups = Controller::ALL.map(|controller| {
+        let (hierarchy, mine) = match controller {
+            Controller::Pressure => (Hierarchy::V2, membership::path(own, Hierarchy::V2)?),
+            _ => membership::of(own, controller.name())?,
+        };
+        let whole = membership::path(pid1, hierarchy).unwrap_or(mine);
+        let cgroup = membership::container(mine, whole, initial_pid_namespace);
+        Some((hierarchy, cgroup))
+    });
     let mut homes: [Option<Home<'m>>; Controller::ALL.len()] = [None; Controller::ALL.len()];
     let mut unified_home = None;
-    for (controller, home) in Controller::ALL.into_iter().zip(&mut homes) {
-        let hierarchy = match controller {
-            Controller::Pressure => Some(Hierarchy::V2),
-            _ => membership::hierarchy(own, controller.name()),
+    let mounts = mounts::find_each(table, cgroups).into_iter().zip(cgroups);
+    for ((mount, cgroup), home) in mounts.zip(&mut homes) {
+        let (Some(mount), Some((hierarchy, cgroup))) = (mount, cgroup) else {
+            continue;
         };
-        let Some(hierarchy) = hierarchy else { continue };
         if hierarchy == Hierarchy::V2 && unified_home.is_some() {
             *home = unified_home;
             continue;
         }
-        let Some(mine) = membership::path(own, hierarchy) else {
-            continue;
-        };
-        let whole = membership::path(pid1, hierarchy).unwrap_or(mine);
-        let cgroup = membership::container(mine, whole, initial_pid_namespace);
-        let Some(mount) = mounts::find(table, hierarchy, cgroup) else {
-            continue;
-        };
         let room = arena.piece(mount.point.len().saturating_add(cgroup.len()))?;
         let mut directory = Out::new(room);
         mount.locate(cgroup, &mut directory);
@@ -283,10 +266,10 @@ pub fn locate<'m, K: Kernel + ?Sized>(
         // A file that all cgroups but the real root have (v2), or that only the real root has (v1): a
         // cgroup with a name is not the root.
         let root = if unified {
-            !kernel.exists(path.join(directory, b"cgroup.events")?)
+            !kernel.exists(arena.path(directory, b"cgroup.events")?)
         } else {
             let nameless = cgroup == b"/" || cgroup.starts_with(b"/..");
-            nameless && kernel.exists(path.join(directory, b"release_agent")?)
+            nameless && kernel.exists(arena.path(directory, b"release_agent")?)
         };
         *home = Some(Home {
             unified,
@@ -352,8 +335,7 @@ pub fn memory_counts<'m, K: Kernel>(
 ) -> Result<MemoryCounts<'m>, Failure> {
     let home = place.home_or_root(Controller::Memory, settings.memory.is_some())?;
     let mut counts = || {
-        let mut path = Path::new(arena)?;
-        let mut read = |level: &[u8], file: &[u8]| kernel.read(path.join(level, file)?, arena);
+        let mut read = |level: &[u8], file: &[u8]| read_in(kernel, level, file, arena);
         if !home.unified {
             let text = read(home.directory, b"memory.stat")?;
             let counted = values::memory_stat_v1(text).ok_or(Errno::GARBAGE)?;
@@ -388,8 +370,7 @@ fn memory_v1<K: Kernel>(
     host_swaps: bool,
     arena: &mut Arena,
 ) -> Result<Memory, Errno> {
-    let mut path = Path::new(arena)?;
-    let mut read = |file: &[u8]| kernel.read(path.join(home.directory, file)?, arena);
+    let mut read = |file: &[u8]| read_in(kernel, home.directory, file, arena);
     // The kernel's own minimum over all ancestors, those that cannot be seen included.
     let stat = values::memory_stat_v1(read(b"memory.stat")?).ok_or(Errno::GARBAGE)?;
     let usage = values::number(read(b"memory.usage_in_bytes")?).ok_or(Errno::GARBAGE)?;
@@ -415,12 +396,11 @@ fn memory_v1<K: Kernel>(
 }
 
 fn memory_v2<K: Kernel>(kernel: &K, home: Home, arena: &mut Arena) -> Result<Memory, Errno> {
-    let mut path = Path::new(arena)?;
     let mut found: Option<Memory> = None;
     let mut limit = values::NO_LIMIT;
     let mut swap_limit = None::<u64>;
     for level in home.levels() {
-        let mut read = |file: &[u8]| kernel.read(path.join(level, file)?, arena);
+        let mut read = |file: &[u8]| read_in(kernel, level, file, arena);
         // A level without the controller is charged to the next one above.
         let max = match read(b"memory.max") {
             Err(Errno(libc::ENOENT)) => continue,
@@ -477,20 +457,14 @@ pub fn cpus<'m, K: Kernel>(
         cpu.or(cpuset).or(place.home(Controller::Cpuacct))?;
     }
     let unreadable = |e| (Trouble::Unreadable, e);
-    let mut path = Path::new(arena).map_err(unreadable)?;
-    let list = match cpuset
-        .ok()
-        .and_then(|home| allowed(kernel, home, &mut path, arena))
-    {
+    let list = match cpuset.ok().and_then(|home| allowed(kernel, home, arena)) {
         Some(list) => list,
         None => kernel
             .read(c"/sys/devices/system/cpu/online", arena)
             .and_then(|text| CpuList::parse(text).ok_or(Errno::GARBAGE))
             .map_err(unreadable)?,
     };
-    let level = cpu
-        .ok()
-        .and_then(|home| quota(kernel, home, &mut path, arena));
+    let level = cpu.ok().and_then(|home| quota(kernel, home, arena));
     let quota = level.map(|(quota, _)| quota);
     let tightest = cpus::tighter(quota, settings.cpus);
     let count = cpus::count(list.count(), tightest, settings.rounding);
@@ -498,12 +472,7 @@ pub fn cpus<'m, K: Kernel>(
 }
 
 /// The CPUs that the cpuset allows.
-fn allowed<'m, K: Kernel>(
-    kernel: &K,
-    home: Home,
-    path: &mut Path,
-    arena: &mut Arena<'m>,
-) -> Option<CpuList<'m>> {
+fn allowed<'m, K: Kernel>(kernel: &K, home: Home, arena: &mut Arena<'m>) -> Option<CpuList<'m>> {
     let files: &[&[u8]] = if home.unified {
         &[b"cpuset.cpus.effective"]
     } else {
@@ -512,20 +481,15 @@ fn allowed<'m, K: Kernel>(
     home.levels().find_map(|level| {
         files
             .iter()
-            .find_map(|file| CpuList::parse(kernel.read(path.join(level, file).ok()?, arena).ok()?))
+            .find_map(|file| CpuList::parse(read_in(kernel, level, file, arena).ok()?))
     })
 }
 
 /// The tightest quota over the hierarchy.
-fn quota<'m, K: Kernel>(
-    kernel: &K,
-    home: Home<'m>,
-    path: &mut Path,
-    arena: &mut Arena,
-) -> Option<QuotaLevel<'m>> {
+fn quota<'m, K: Kernel>(kernel: &K, home: Home<'m>, arena: &mut Arena) -> Option<QuotaLevel<'m>> {
     let mut tightest: Option<QuotaLevel<'m>> = None;
     for level in home.levels() {
-        let mut read = |file: &[u8]| kernel.read(path.join(level, file).ok()?, arena).ok();
+        let mut read = |file: &[u8]| read_in(kernel, level, file, arena).ok();
         let here = if home.unified {
             read(b"cpu.max").and_then(cpus::cpu_max)
         } else {
@@ -554,8 +518,7 @@ pub fn cpu_time<'m, K: Kernel>(
     arena: &mut Arena<'m>,
 ) -> Result<CpuTime<'m>, Failure> {
     let home = place.home_or_root(Controller::Cpuacct, settings.cpus.is_some())?;
-    let mut path = Path::new(arena).map_err(|e| (Trouble::Unreadable, e))?;
-    let mut read = |level: &[u8], file: &[u8]| kernel.read(path.join(level, file)?, arena);
+    let mut read = |level: &[u8], file: &[u8]| read_in(kernel, level, file, arena);
     let unreadable = |e| (Trouble::Unreadable, e);
     let mut throttled = None;
     let mut per_cpu = None;
@@ -622,8 +585,7 @@ pub fn block_io<'m, K: Kernel>(
 ) -> Result<BlockIo<'m>, Failure> {
     let home = place.home(Controller::Blkio)?;
     let unreadable = |e| (Trouble::Unreadable, e);
-    let mut path = Path::new(arena).map_err(unreadable)?;
-    let mut read = |file: &[u8]| kernel.read(path.join(home.directory, file)?, arena);
+    let mut read = |file: &[u8]| read_in(kernel, home.directory, file, arena);
     if home.unified {
         return read(b"io.stat").map(BlockIo::V2).map_err(unreadable);
     }
@@ -649,20 +611,21 @@ pub fn pressure<'m, K: Kernel>(
     file: &[u8],
     arena: &mut Arena<'m>,
 ) -> Result<&'m [u8], Failure> {
-    let mut path = Path::new(arena).map_err(|e| (Trouble::Unreadable, e))?;
-    open_pressure(place, file, &mut path, |path| kernel.read(path, arena))
+    let path = pressure_path(place, file, arena)?;
+    kernel
+        .read(path, arena)
+        .map_err(|e| (Trouble::Unreadable, e))
 }
 
-/// Opens it, whatever that means to the caller.
-pub fn open_pressure<T>(
+/// Where it is.
+pub fn pressure_path<'m>(
     place: &Place,
     file: &[u8],
-    path: &mut Path,
-    open: impl FnOnce(&CStr) -> Result<T, Errno>,
-) -> Result<T, Failure> {
+    arena: &mut Arena<'m>,
+) -> Result<&'m CStr, Failure> {
     let home = place.home(Controller::Pressure)?;
-    path.join(home.directory, file)
-        .and_then(open)
+    arena
+        .path(home.directory, file)
         .map_err(|e| (Trouble::Unreadable, e))
 }
 
@@ -673,14 +636,8 @@ pub fn charged_tasks<K: Kernel + ?Sized>(
     arena: &mut Arena,
 ) -> Option<u64> {
     let home = place.home(Controller::Pids).ok()?;
-    let mut path = Path::new(arena).ok()?;
-    home.levels().find_map(|level| {
-        values::number(
-            kernel
-                .read(path.join(level, b"pids.current").ok()?, arena)
-                .ok()?,
-        )
-    })
+    home.levels()
+        .find_map(|level| values::number(read_in(kernel, level, b"pids.current", arena).ok()?))
 }
 
 /// The fourth field of `/proc/loadavg`, `running/total`, as the host has it.

@@ -89,7 +89,9 @@ impl Kernel for Live {
         }
         // Who asks for the first time may never ask again.
         let again = last.found_us != 0;
-        let membership = again.then(|| Membership::of_now(self, arena)).transpose()?;
+        let membership = again
+            .then(|| Membership::of_now(self, &mut arena.scratch()))
+            .transpose()?;
         if let Some(now) = membership
             && last.membership == now
             && last.directories == last.directories_now()
@@ -97,13 +99,16 @@ impl Kernel for Live {
             last.found_us = now_us;
             return last.recall(arena);
         }
-        let place = gather::locate(self, arena)?;
-        last.remember(now_us, &place);
+        last.remember(now_us, &gather::locate(self, &mut arena.scratch())?);
         if let Some(now) = membership {
             last.membership = now;
             last.directories = last.directories_now();
         }
-        Ok(place)
+        if last.found_us == 0 {
+            // A path too long to be remembered is looked for each time.
+            return gather::locate(self, arena);
+        }
+        last.recall(arena)
     }
 
     fn tasks(&self, place: &Place, arena: &mut Arena) -> Result<Tasks, Errno> {
@@ -119,15 +124,18 @@ impl Kernel for Live {
         with: impl FnOnce(&Ledger, &mut Arena<'m>) -> Result<R, Failure>,
     ) -> Result<R, Failure> {
         let store = store(place, settings, arena);
-        let room = arena
-            .piece(LEDGERS_SIZE)
-            .map_err(|e| (Trouble::NoMemory, e))?;
-        let mut enter = |ledger: &mut Ledger| match &store {
-            Ok(store) => store.account(key(settings), sample, ledger, room),
-            Err(_) => ledger.advance(sample),
+        let enter = |ledger: &mut Ledger, mut arena: Arena| {
+            let room = arena
+                .piece(LEDGERS_SIZE)
+                .map_err(|e| (Trouble::NoMemory, e))?;
+            match &store {
+                Ok(store) => store.account(key(settings), sample, ledger, room),
+                Err(_) => ledger.advance(sample),
+            }
+            Ok(())
         };
         if let Some(mut ledger) = memory().ok().and_then(|m| m.ledger.take()) {
-            enter(&mut ledger);
+            enter(&mut ledger, arena.scratch())?;
             return with(&ledger, arena);
         }
         // Another thread is at it, or this is a signal handler in its middle: the answer that needs
@@ -135,7 +143,7 @@ impl Kernel for Live {
         let ledger = arena
             .zeroed::<Ledger>()
             .map_err(|e| (Trouble::NoMemory, e))?;
-        enter(ledger);
+        enter(ledger, arena.scratch())?;
         with(ledger, arena)
     }
 
@@ -206,7 +214,7 @@ fn store<'s>(
     let identity = match known {
         Some(identity) => identity,
         None => {
-            let identity = state::identify(place, arena)?;
+            let identity = state::identify(place, &mut arena.scratch())?;
             if let Some(last) = remembered.as_mut().filter(|last| last.is(place)) {
                 (last.identified, last.identity) = (true, identity);
             }
@@ -391,7 +399,6 @@ impl LastPlace {
             text.byte(0);
         }
         self.length = text.len();
-        // A path too long to be remembered is looked for each time.
         if text.finish().is_some() {
             self.found_us = now_us;
         }

@@ -21,8 +21,7 @@ pub fn count(place: &Place, arena: &mut Arena) -> Result<Tasks, Errno> {
 /// The tasks of the container at `place` as `/proc` below `root` shows them: an empty path, or the
 /// `/proc/PID/root` of one of its processes.
 pub fn count_below(root: &[u8], place: &Place, arena: &mut Arena) -> Result<Tasks, Errno> {
-    let mut path = gather::Path::new(arena)?;
-    let proc = open_directory(libc::AT_FDCWD, path.join(root, b"proc")?)?;
+    let proc = open_directory(libc::AT_FDCWD, arena.path(root, b"proc")?)?;
     let mut tasks = Tasks::default();
     if place.initial_pid_namespace {
         let home = place.home_of_processes().ok_or(Errno::MISSING)?;
@@ -69,8 +68,7 @@ fn each_process(proc: &Fd, arena: &mut Arena, mut with: impl FnMut(&[u8])) -> Re
 
 /// The tasks of the cgroup whose files are in `directory`, and of all cgroups below it.
 pub fn count_in_cgroup(proc: &Fd, directory: &[u8], arena: &mut Arena) -> Result<Tasks, Errno> {
-    let mut path = gather::Path::new(arena)?;
-    let top = open_directory(libc::AT_FDCWD, path.join(directory, b".")?)?;
+    let top = open_directory(libc::AT_FDCWD, arena.path(directory, b".")?)?;
     let text = arena.piece(64 << 10)?;
     let mut tasks = Tasks::default();
     count_cgroup(proc, &top, DEEPEST, text, &mut tasks);

@@ -11,12 +11,13 @@ use crate::text::{cut, lines};
 /// What the kernel appends to the path of a v2 cgroup that has been removed.
 const DELETED: &[u8] = b" (deleted)";
 
-/// The hierarchy that has `controller` (its v1 name): decided per controller, because hybrid
-/// hosts have some on v1 and others on v2. `None` if the process is in neither.
-pub fn hierarchy<'n>(text: &[u8], controller: &'n [u8]) -> Option<Hierarchy<'n>> {
+/// The hierarchy that has `controller` (its v1 name), and the path of the process in it: decided per
+/// controller, because hybrid hosts have some on v1 and others on v2. `None` if the process is in
+/// neither.
+pub fn of<'t, 'n>(text: &'t [u8], controller: &'n [u8]) -> Option<(Hierarchy<'n>, &'t [u8])> {
     [Hierarchy::V1(controller), Hierarchy::V2]
         .into_iter()
-        .find(|&h| path(text, h).is_some())
+        .find_map(|hierarchy| Some((hierarchy, path(text, hierarchy)?)))
 }
 
 /// The path of the process in `hierarchy`, relative to the root of the reader's cgroup
@@ -96,10 +97,12 @@ mod tests {
 
     #[test]
     fn version_is_decided_per_controller() {
-        assert_eq!(hierarchy(HYBRID, b"memory"), Some(Hierarchy::V1(b"memory")));
-        assert_eq!(hierarchy(HYBRID, b"pids"), Some(Hierarchy::V2));
-        assert_eq!(hierarchy(b"4:memory:/\n", b"pids"), None);
-        assert_eq!(hierarchy(b"", b"memory"), None);
+        let memory = (Hierarchy::V1(b"memory"), &b"/docker/1f"[..]);
+        assert_eq!(of(HYBRID, b"memory"), Some(memory));
+        let pids = (Hierarchy::V2, &b"/user.slice/x"[..]);
+        assert_eq!(of(HYBRID, b"pids"), Some(pids));
+        assert_eq!(of(b"4:memory:/\n", b"pids"), None);
+        assert_eq!(of(b"", b"memory"), None);
     }
 
     #[test]

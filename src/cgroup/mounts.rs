@@ -61,30 +61,47 @@ impl<'t> Line<'t> {
 /// A mount point that a later mount hides is no choice. The mount of `/` hides nothing: after
 /// `switch_root` it stands behind the mounts that were moved onto it.
 pub fn find<'t>(table: &'t [u8], hierarchy: Hierarchy<'_>, path: &[u8]) -> Option<Mount<'t>> {
-    let mut best: Option<(bool, Mount<'t>)> = None;
+    let [found] = find_each(table, [Some((hierarchy, path))]);
+    found
+}
+
+/// The same for several cgroups, in one pass over the table.
+pub fn find_each<'t, const N: usize>(
+    table: &'t [u8],
+    wanted: [Option<(Hierarchy<'_>, &[u8])>; N],
+) -> [Option<Mount<'t>>; N] {
+    let mut best: [Option<(bool, Mount<'t>)>; N] = [None; N];
+    let mut any = false;
     for line in lines(table) {
         // Nothing is hidden yet: most lines need not be taken apart.
-        if best.is_none() && !is_cgroup(line) {
+        if !any && !is_cgroup(line) {
             continue;
         }
         let Some(line) = Line::parse(line) else {
             continue;
         };
         let mount = line.mount;
-        best = best.filter(|(_, old)| mount.point == b"/" || !is_within(old.point, mount.point));
-        if line.is_of(hierarchy) {
-            let inside = contains(mount.root, path);
-            let better = match best {
-                None => true,
-                Some((true, old)) => inside && mount.root.len() <= old.root.len(),
-                Some((false, _)) => inside,
+        for (best, wanted) in best.iter_mut().zip(&wanted) {
+            let Some((hierarchy, path)) = wanted else {
+                continue;
             };
-            if better {
-                best = Some((inside, mount));
+            *best =
+                best.filter(|(_, old)| mount.point == b"/" || !is_within(old.point, mount.point));
+            if line.is_of(*hierarchy) {
+                let inside = contains(mount.root, path);
+                let better = match *best {
+                    None => true,
+                    Some((true, old)) => inside && mount.root.len() <= old.root.len(),
+                    Some((false, _)) => inside,
+                };
+                if better {
+                    *best = Some((inside, mount));
+                    any = true;
+                }
             }
         }
     }
-    best.map(|(_, mount)| mount)
+    best.map(|best| best.map(|(_, mount)| mount))
 }
 
 /// True if a line may be of a cgroup: `- cgroup` somewhere, which nothing else has before its type.
@@ -206,6 +223,23 @@ mod tests {
             assert_eq!(found, at("/sys/fs/cgroup/cpu,cpuacct/a:b"));
         }
         assert_eq!(located(table, Hierarchy::V1(b"cpuset"), b"/"), None);
+    }
+
+    #[test]
+    fn several_in_one_pass() {
+        let table = b"1 0 0:4 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+            2 0 0:5 /d /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+            3 0 0:6 / /sys/fs/cgroup/memory rw - tmpfs tmpfs rw\n\
+            4 0 0:7 / /sys/fs/cgroup/unified rw - cgroup2 cgroup rw\n";
+        let wanted = [
+            Some((V1, &b"/d"[..])),
+            None,
+            Some((Hierarchy::V1(b"cpu"), b"/d")),
+            Some((Hierarchy::V2, b"/e")),
+        ];
+        let points = find_each(table, wanted).map(|found| found.map(|mount| mount.point));
+        let (cpu, unified) = (&b"/sys/fs/cgroup/cpu"[..], &b"/sys/fs/cgroup/unified"[..]);
+        assert_eq!(points, [None, None, Some(cpu), Some(unified)]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::watch::{FEW, IN_TURN, Line, Thread, Watch};
-use crate::gather::{Path, Place};
+use crate::gather::Place;
 use crate::load::{Active, FIXED_1};
 use crate::snapshot::Tasks;
 use crate::sys::memory::Arena;
@@ -138,8 +138,7 @@ impl Walk<'_> {
             }
             Source::Cgroup => {
                 let home = place.home_of_processes().ok_or(Errno::MISSING)?;
-                let mut path = Path::new(arena)?;
-                let top = open_directory(libc::AT_FDCWD, path.join(home.directory, b".")?)?;
+                let top = open_directory(libc::AT_FDCWD, arena.path(home.directory, b".")?)?;
                 let list = arena.piece(LIST)?;
                 self.cgroup(&top, DEEPEST, list);
                 Ok(())

@@ -11,7 +11,7 @@ pub mod helper;
 pub mod watch;
 
 use crate::cgroup::{membership, pressure};
-use crate::gather::{self, Controller, Kernel, Path, Place};
+use crate::gather::{self, Controller, Kernel, Place};
 use crate::ledger::Sample;
 use crate::load::{Averages, PERIOD_US, Reading};
 use crate::settings::Settings;
@@ -72,8 +72,7 @@ pub fn pressure_us<K: Kernel + ?Sized>(
             .home(Controller::Cpu)
             .ok()
             .filter(|home| home.unified)?;
-        let mut path = Path::new(arena).ok()?;
-        let path = path.join(home.directory, b"cpu.pressure").ok()?;
+        let path = arena.path(home.directory, b"cpu.pressure").ok()?;
         pressure::some_us(kernel.read(path, arena).ok()?)
     };
     read().unwrap_or(0)
@@ -204,14 +203,10 @@ fn source<K: Kernel>(
     let whole = [Controller::Pids, Controller::Memory, Controller::Cpuacct]
         .into_iter()
         .all(|controller| {
-            let Some(hierarchy) = membership::hierarchy(own, controller.name()) else {
+            let Some((hierarchy, mine)) = membership::of(own, controller.name()) else {
                 return true;
             };
-            let (mine, its) = (
-                membership::path(own, hierarchy),
-                membership::path(init, hierarchy),
-            );
-            let (Some(mine), Some(its)) = (mine, its) else {
+            let Some(its) = membership::path(init, hierarchy) else {
                 return true;
             };
             mine == its || membership::container(mine, its, false) != mine

@@ -10,7 +10,7 @@
 
 pub mod record;
 
-use crate::gather::{Controller, Path, Place};
+use crate::gather::{Controller, Place};
 use crate::ledger::{Ledger, Sample};
 use crate::load::{Averages, PERIOD_US};
 use crate::snapshot::Tasks;
@@ -48,7 +48,7 @@ pub fn identify(place: &Place<'_>, arena: &mut Arena<'_>) -> Result<Identity, Er
     .into_iter()
     .find_map(|controller| place.home(controller).ok())
     .ok_or(Errno::MISSING)?;
-    let cgroup = sys::status_of(Path::new(arena)?.join(home.directory, b".")?)?;
+    let cgroup = sys::status_of(arena.path(home.directory, b".")?)?;
     let mut text = [0; 64];
     let length = sys::read(
         sys::open(c"/proc/sys/kernel/random/boot_id")?.raw(),

@@ -8,6 +8,7 @@
 //! nobody.
 
 use super::{Errno, map, unmap};
+use crate::text::Out;
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
 use core::ops::{Deref, DerefMut};
@@ -109,6 +110,25 @@ impl<'m> Arena<'m> {
     ) -> Result<&'m [u8], Errno> {
         let written = fill(self.free)?;
         self.piece(written).map(|piece| &*piece)
+    }
+
+    /// What is free, for what is done with before anything else is asked of this arena: its pieces are
+    /// given back. A page that is touched for the first time costs more than a `read`.
+    pub fn scratch(&mut self) -> Arena<'_> {
+        Arena { free: self.free }
+    }
+
+    /// The path `directory/file`.
+    pub fn path(&mut self, directory: &[u8], file: &[u8]) -> Result<&'m CStr, Errno> {
+        let length = directory.len().saturating_add(file.len()).saturating_add(2);
+        let mut path = Out::new(self.piece(length)?);
+        path.bytes(directory);
+        path.byte(b'/');
+        path.bytes(file);
+        path.byte(0);
+        path.finish()
+            .and_then(|path| CStr::from_bytes_until_nul(path).ok())
+            .ok_or(Errno::NO_ROOM)
     }
 
     /// The next `length` bytes.

@@ -139,11 +139,8 @@ fn cgroup_of(pid: u32) -> Option<String> {
     let text = fs::read(format!("/proc/{pid}/cgroup")).ok()?;
     [Controller::Memory, Controller::Pids, Controller::Cpu]
         .into_iter()
-        .find_map(|controller| {
-            let hierarchy = membership::hierarchy(&text, controller.name())?;
-            membership::path(&text, hierarchy)
-        })
-        .map(|path| String::from_utf8_lossy(path).into_owned())
+        .find_map(|controller| membership::of(&text, controller.name()))
+        .map(|(_, path)| String::from_utf8_lossy(path).into_owned())
 }
 
 /// CPU time so far, and when that was.

@@ -337,10 +337,9 @@ impl Teller<'_> {
         } else {
             &[b"memory.limit_in_bytes"]
         };
-        let mut path = gather::Path::new(arena).ok()?;
         home.levels().find_map(|level| {
             files.iter().find_map(|file| {
-                let found = self.view.read(path.join(level, file).ok()?, arena).ok()?;
+                let found = self.view.read(arena.path(level, file).ok()?, arena).ok()?;
                 (values::limit(found) == Some(limit))
                     .then(|| format!("{}/{}", above(home, level), text(file)))
             })
