@@ -113,16 +113,49 @@ pub fn last_component(path: &[u8]) -> &[u8] {
         .unwrap_or(path)
 }
 
-/// The first, cheap look at what a program opens: could this path be one of ours? Almost every
-/// path of a process is refused here, by the last letter of its last component. A yes proves
-/// nothing yet: the kernel tells which file the descriptor is.
+/// The first, cheap look at what a program opens: could this path be one of ours? Two of three
+/// paths of a process are refused by their last letter, almost all others by the [`key`] of their last
+/// component. A yes proves nothing yet: the kernel tells which file the descriptor is.
 #[inline]
 pub fn could_be(path: &[u8]) -> bool {
     path.last().is_some_and(|b| LAST_LETTERS & letter(*b) != 0) && {
         let last = last_component(path);
-        named(last).next().is_some() || NodeFile::ALL.iter().any(|file| file.last() == last)
+        KEYS.contains(&key(last)) && is_named(last)
     }
 }
+
+#[cold]
+fn is_named(last: &[u8]) -> bool {
+    named(last).next().is_some() || NodeFile::ALL.iter().any(|file| file.last() == last)
+}
+
+/// Length, first and last letter of a name: what is compared before the name is.
+const fn key(name: &[u8]) -> u32 {
+    match name {
+        [first, .., last] => ((name.len() as u32) << 16) | ((*first as u32) << 8) | *last as u32,
+        _ => 0,
+    }
+}
+
+const KEYS: [u32; VirtualFile::ALL.len() + NodeFile::ALL.len()] = {
+    let mut keys = [0; VirtualFile::ALL.len() + NodeFile::ALL.len()];
+    let mut i = 0;
+    while i < VirtualFile::ALL.len() {
+        let path = VirtualFile::ALL[i].path().to_bytes();
+        let mut start = path.len();
+        while path[start - 1] != b'/' {
+            start -= 1;
+        }
+        keys[i] = key(path.split_at(start).1);
+        i += 1;
+    }
+    let mut i = 0;
+    while i < NodeFile::ALL.len() {
+        keys[VirtualFile::ALL.len() + i] = key(NodeFile::ALL[i].last());
+        i += 1;
+    }
+    keys
+};
 
 /// The machine's files whose last component is `last`.
 pub fn named(last: &[u8]) -> impl Iterator<Item = VirtualFile> {
@@ -351,6 +384,17 @@ mod tests {
         }
         assert_eq!(found("/proc/1/root/proc/stat"), [VirtualFile::Stat]);
         assert_eq!(found("/proc/self/root/proc/stat"), [VirtualFile::Stat]);
+    }
+
+    #[test]
+    fn the_first_look_refuses_none_of_ours() {
+        for file in VirtualFile::ALL {
+            let path = file.path().to_bytes();
+            assert!(could_be(path) && could_be(last_component(path)), "{file:?}");
+        }
+        for file in NodeFile::ALL {
+            assert!(could_be(file.last()), "{file:?}");
+        }
     }
 
     #[test]

@@ -2,8 +2,11 @@
  * the library, without it and on lxcfs's files. Times are nanoseconds; one result a line.
  *
  *   measure warm|lseek|pread N FILE...  medians of N readings: open, read, close; or read again
- *   measure first FILE                  the first reading of this process
- *   measure marked N FILE               N readings, a getppid before each and at the end (for strace)
+ *   measure first FILE                  the first reading of this process, and the pages that it
+ *                                       touched for the first time
+ *   measure marked N FILE|sysconf       N readings (or questions for the number of CPUs), a getppid
+ *                                       before each and at the end (for strace)
+ *   measure page                        touching a page of new memory for the first time
  *   measure rate THREADS MS FILE        readings in a second by so many threads together
  *   measure values                      sysconf, sysinfo, getloadavg, sched_getaffinity
  *   measure pass N                      calls that do not concern the library, the fastest of N
@@ -26,7 +29,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
@@ -169,9 +174,10 @@ static const struct {
 };
 
 static void pass(int batches) {
-    char name[] = "/tmp/proclens-bench-XXXXXX";
+    /* The last letter of /proc/stat: more is looked at than of most paths. */
+    char name[] = "/tmp/proclens-bench-XXXXXX-t";
     double nanos[sizeof passed / sizeof *passed];
-    descriptor = mkstemp(name);
+    descriptor = mkstemps(name, 2);
     if (descriptor < 0 || write(descriptor, room, 4096) != 4096) fail(name);
     file = name;
     /* The library's one look at the descriptors that a program was started with. */
@@ -279,6 +285,20 @@ static void mounts(int n, const char *directory) {
     }
 }
 
+static void page(void) {
+    enum { N = 4096 };
+    static long times[9];
+    for (int i = 0; i < 9; i++) {
+        char *pages = mmap(NULL, N * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (pages == MAP_FAILED || madvise(pages, N * 4096, MADV_NOHUGEPAGE)) fail("mmap");
+        long begin = now();
+        for (int k = 0; k < N; k++) pages[k * 4096] = 1;
+        times[i] = (now() - begin) / N;
+        munmap(pages, N * 4096);
+    }
+    printf("page %ld\n", middle(times, 9));
+}
+
 static void cycles(void) {
 #ifdef __x86_64__
     long begin = now();
@@ -294,13 +314,19 @@ int main(int argc, char **argv) {
     memset(room, 1, sizeof room);
     const char *what = argc > 1 ? argv[1] : "";
     if (!strcmp(what, "first") && argc == 3) {
+        struct rusage before, after;
+        getrusage(RUSAGE_SELF, &after);
+        getrusage(RUSAGE_SELF, &before);
         long begin = now();
         once(argv[2], room);
-        printf("%s %ld\n", argv[2], now() - begin);
+        long took = now() - begin;
+        getrusage(RUSAGE_SELF, &after);
+        printf("%s %ld %ld\n", argv[2], took, after.ru_minflt - before.ru_minflt);
     } else if (!strcmp(what, "marked") && argc == 4) {
         for (int i = atoi(argv[2]); i > 0; i--) {
             syscall(SYS_getppid);
-            once(argv[3], room);
+            if (strcmp(argv[3], "sysconf")) once(argv[3], room);
+            else cpus();
         }
         syscall(SYS_getppid);
     } else if (!strcmp(what, "rate") && argc == 5) {
@@ -315,6 +341,8 @@ int main(int argc, char **argv) {
         pass(atoi(argv[2]));
     } else if (!strcmp(what, "mounts") && argc == 4) {
         mounts(atoi(argv[2]), argv[3]);
+    } else if (!strcmp(what, "page")) {
+        page();
     } else if (!strcmp(what, "cycles")) {
         cycles();
     } else if (!strcmp(what, "exec") && argc > 4) {

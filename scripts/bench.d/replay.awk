@@ -3,12 +3,13 @@
 #
 # Input: strace -X raw -s 4096 -e raw=!openat,readlinkat,newfstatat,faccessat,memfd_create of
 # `measure marked`. -v part=N: the calls behind the N-th getppid; -v warm=N: how often they are made
-# (0: once, in a fresh process, as the first answer is). Prints nanoseconds.
+# (0: once, in a fresh process, as the first answer is). Prints nanoseconds, and the pages touched for the
+# first time.
 BEGIN {
   # Which argument the kernel writes to or reads from, counted from 0.
   split("read 1 pread64 1 pwrite64 1 write 1 fstat 1 fstatfs 1 prlimit64 3 clock_gettime 1 getdents64 1 readlinkat 2 newfstatat 2 statx 4", t, " ")
   for (i = 1; i in t; i += 2) memory[t[i]] = t[i + 1]
-  print "#define _GNU_SOURCE\n#include <fcntl.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <sys/syscall.h>\n#include <time.h>\n#include <unistd.h>"
+  print "#define _GNU_SOURCE\n#include <fcntl.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <sys/resource.h>\n#include <sys/syscall.h>\n#include <time.h>\n#include <unistd.h>"
   print "static char room[1 << 20];\nstatic char own[32];\nstatic long mapped;"
   print "static struct flock lock = {F_WRLCK, SEEK_SET, 1, 1, 0}, unlock = {F_UNLCK, SEEK_SET, 1, 1, 0};"
   print "static inline long call(long n, long a, long b, long c, long d, long e, long f) { return syscall(n, a, b, c, d, e, f); }"
@@ -36,7 +37,9 @@ END {
   print "static int order(const void *a, const void *b) { return (*(long *)a > *(long *)b) - (*(long *)a < *(long *)b); }"
   print "int main(void) {\n  enum { N = " (warm ? warm : 1) " };\n  static long times[N];"
   print "  snprintf(own, sizeof own, \"%d/stat\", getpid());\n  for (long i = 0; i < (long)sizeof room; i += 4096) room[i] = 1;"
+  print "  struct rusage before, after;\n  getrusage(RUSAGE_SELF, &after);\n  getrusage(RUSAGE_SELF, &before);"
   print "  for (int i = 0; i < N; i++) { long start = now(); answer(); times[i] = now() - start; }"
-  print "  qsort(times, N, sizeof *times, order);\n  printf(\"%ld\\n\", times[N / 2]);\n}"
+  print "  getrusage(RUSAGE_SELF, &after);\n  qsort(times, N, sizeof *times, order);"
+  print "  printf(\"%ld %ld\\n\", times[N / 2], after.ru_minflt - before.ru_minflt);\n}"
   print "/* " calls + 0 " calls */"
 }
