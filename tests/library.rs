@@ -157,6 +157,13 @@ fn segments_and_sections() {
         .filter(|l| l.trim_start().starts_with("LOAD "))
         .collect();
     assert_eq!(loads.len(), 2, "each segment costs at every exec: {text}");
+    // LOAD offset address physical file-size memory-size: what is written to is one page.
+    let number = |field: usize| {
+        let text = loads[1].split_whitespace().nth(field).expect("a field");
+        u64::from_str_radix(text.trim_start_matches("0x"), 16).expect("a number")
+    };
+    let (start, length) = (number(2), number(5));
+    assert!(start % 4096 + length <= 4096, "{text}");
     // A stack that could be executed would make the program's so.
     let stack = text
         .lines()
