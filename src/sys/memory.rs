@@ -15,15 +15,6 @@ use core::ops::{Deref, DerefMut};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-// All that is ever written to begins a page, and so fits one, which the dynamic linker's relocations
-// have already made the process's own: no page of zeros is taken at the first call of a hook.
-#[cfg(feature = "preload")]
-core::arch::global_asm!(
-    ".pushsection .data.rel.ro.page, \"awR\", %progbits",
-    ".p2align 12",
-    ".popsection"
-);
-
 /// Room for every file of an ordinary machine. Only what is touched costs memory.
 const ORDINARY: usize = 512 << 10;
 /// Room for a machine of thousands of CPUs; tried when [`ORDINARY`] was too small.
