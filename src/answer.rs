@@ -50,9 +50,7 @@ pub fn file<'m, K: Kernel>(
                 counts: stat::counts(host),
                 up_us: age.up_us(),
             });
-            let tasks = kernel
-                .tasks(&place, &mut arena.scratch())
-                .map_err(unreadable)?;
+            let tasks = kernel.tasks(&place, arena).map_err(unreadable)?;
             let btime = if settings.container_time && !kernel.holds_against_boot() {
                 btime(host_btime, &age)
             } else {
@@ -391,17 +389,10 @@ fn load<'m, K: Kernel>(
     place.home_or_root(gather::Controller::Cpuacct, settings.cpus.is_some())?;
     let age_us = gather::age(kernel, place)?.age_us;
     if let Some(load) = kernel.sampled_load(place, age_us, settings, arena) {
-        return Ok((
-            load,
-            kernel
-                .tasks(place, &mut arena.scratch())
-                .map_err(unreadable)?,
-        ));
+        return Ok((load, kernel.tasks(place, arena).map_err(unreadable)?));
     }
     let (sample, _) = sample(kernel, place, settings, arena)?;
-    let tasks = kernel
-        .tasks(place, &mut arena.scratch())
-        .map_err(unreadable)?;
+    let tasks = kernel.tasks(place, arena).map_err(unreadable)?;
     Ok((kernel.load(place, &sample, &tasks, settings, arena), tasks))
 }
 

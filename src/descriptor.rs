@@ -248,8 +248,7 @@ fn subject_of(fd: c_int, path: &[u8]) -> Option<Subject> {
 
 /// The file of a NUMA node that `fd` is.
 fn node_of(fd: c_int, last: &[u8]) -> Option<Subject> {
-    let named = NodeFile::ALL.iter().any(|file| file.last() == last);
-    if !named || sys::file_system(fd) != Ok(files::FileSystem::Sys as u64) {
+    if !NodeFile::is_named(last) || sys::file_system(fd) != Ok(files::FileSystem::Sys as u64) {
         return None;
     }
     let mut link = [0; 128];

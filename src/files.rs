@@ -100,9 +100,20 @@ impl VirtualFile {
         )
     }
 
-    /// The last component of the path.
-    pub fn last(self) -> &'static [u8] {
-        last_component(self.path().to_bytes())
+    /// The last component of the path; [`last_component`] at compile time.
+    pub const fn last(self) -> &'static [u8] {
+        let path = self.path().to_bytes();
+        let mut head = path;
+        while let [rest @ .., byte] = head {
+            if *byte == b'/' {
+                break;
+            }
+            head = rest;
+        }
+        match path.split_at_checked(head.len()) {
+            Some((_, last)) => last,
+            None => path,
+        }
     }
 }
 
@@ -126,7 +137,7 @@ pub fn could_be(path: &[u8]) -> bool {
 
 #[cold]
 fn is_named(last: &[u8]) -> bool {
-    named(last).next().is_some() || NodeFile::ALL.iter().any(|file| file.last() == last)
+    named(last).next().is_some() || NodeFile::is_named(last)
 }
 
 /// Length, first and last letter of a name: what is compared before the name is.
@@ -140,18 +151,12 @@ const fn key(name: &[u8]) -> u32 {
 const KEYS: [u32; VirtualFile::ALL.len() + NodeFile::ALL.len()] = {
     let mut keys = [0; VirtualFile::ALL.len() + NodeFile::ALL.len()];
     let mut i = 0;
-    while i < VirtualFile::ALL.len() {
-        let path = VirtualFile::ALL[i].path().to_bytes();
-        let mut start = path.len();
-        while path[start - 1] != b'/' {
-            start -= 1;
-        }
-        keys[i] = key(path.split_at(start).1);
-        i += 1;
-    }
-    let mut i = 0;
-    while i < NodeFile::ALL.len() {
-        keys[VirtualFile::ALL.len() + i] = key(NodeFile::ALL[i].last());
+    while i < keys.len() {
+        keys[i] = key(if i < NodeFile::ALL.len() {
+            NodeFile::ALL[i].last()
+        } else {
+            VirtualFile::ALL[i - NodeFile::ALL.len()].last()
+        });
         i += 1;
     }
     keys
@@ -170,12 +175,10 @@ const fn letter(b: u8) -> u32 {
 }
 
 const LAST_LETTERS: u32 = {
-    // Of the nodes' files: meminfo, cpumap, cpulist.
-    let mut letters = letter(b'o') | letter(b'p') | letter(b't');
+    let mut letters = 0;
     let mut i = 0;
-    while i < VirtualFile::ALL.len() {
-        let path = VirtualFile::ALL[i].path().to_bytes();
-        letters |= letter(path[path.len() - 1]);
+    while i < KEYS.len() {
+        letters |= letter(KEYS[i] as u8);
         i += 1;
     }
     letters
@@ -238,6 +241,11 @@ impl NodeFile {
             NodeFile::Cpumap => b"cpumap",
             NodeFile::Cpulist => b"cpulist",
         }
+    }
+
+    /// True if one of them has this last component.
+    pub fn is_named(last: &[u8]) -> bool {
+        Self::ALL.iter().any(|file| file.last() == last)
     }
 
     /// As [`VirtualFile::memory_name`]; the node's number follows.

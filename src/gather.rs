@@ -205,7 +205,7 @@ impl<'m> Place<'m> {
 }
 
 /// The file of that name in `directory`.
-fn read_in<'m, K: Kernel + ?Sized>(
+pub fn read_in<'m, K: Kernel + ?Sized>(
     kernel: &K,
     directory: &[u8],
     file: &[u8],

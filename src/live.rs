@@ -112,7 +112,7 @@ impl Kernel for Live {
     }
 
     fn tasks(&self, place: &Place, arena: &mut Arena) -> Result<Tasks, Errno> {
-        tasks::count(place, arena)
+        tasks::count(place, &mut arena.scratch())
     }
 
     fn account<'m, R>(

@@ -3,8 +3,8 @@
 #
 # Input: strace -X raw -s 4096 -e raw=!openat,readlinkat,newfstatat,faccessat,memfd_create of
 # `measure marked`. -v part=N: the calls behind the N-th getppid; -v warm=N: how often they are made
-# (0: once, in a fresh process, as the first answer is). Prints nanoseconds, and the pages touched for the
-# first time.
+# (0: once, in a fresh process, as the first answer is). Prints `answer`, nanoseconds, and of the first
+# answer the pages touched for the first time, as measure.c does.
 BEGIN {
   # Which argument the kernel writes to or reads from, counted from 0.
   split("read 1 pread64 1 pwrite64 1 write 1 fstat 1 fstatfs 1 prlimit64 3 clock_gettime 1 getdents64 1 readlinkat 2 newfstatat 2 statx 4", t, " ")
@@ -40,6 +40,6 @@ END {
   print "  struct rusage before, after;\n  getrusage(RUSAGE_SELF, &after);\n  getrusage(RUSAGE_SELF, &before);"
   print "  for (int i = 0; i < N; i++) { long start = now(); answer(); times[i] = now() - start; }"
   print "  getrusage(RUSAGE_SELF, &after);\n  qsort(times, N, sizeof *times, order);"
-  print "  printf(\"%ld %ld\\n\", times[N / 2], after.ru_minflt - before.ru_minflt);\n}"
+  print "  printf(\"answer %ld\", times[N / 2]);\n  if (N == 1) printf(\" %ld\", after.ru_minflt - before.ru_minflt);\n  puts(\"\");\n}"
   print "/* " calls + 0 " calls */"
 }

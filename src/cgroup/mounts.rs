@@ -70,38 +70,46 @@ pub fn find_each<'t, const N: usize>(
     table: &'t [u8],
     wanted: [Option<(Hierarchy<'_>, &[u8])>; N],
 ) -> [Option<Mount<'t>>; N] {
-    let mut best: [Option<(bool, Mount<'t>)>; N] = [None; N];
-    let mut any = false;
+    let mut best: [Option<Choice<'t>>; N] = [None; N];
     for line in lines(table) {
-        // Nothing is hidden yet: most lines need not be taken apart.
-        if !any && !is_cgroup(line) {
+        // Nothing can be hidden yet: most lines need not be taken apart.
+        if best.iter().all(Option::is_none) && !is_cgroup(line) {
             continue;
         }
         let Some(line) = Line::parse(line) else {
             continue;
         };
-        let mount = line.mount;
-        for (best, wanted) in best.iter_mut().zip(&wanted) {
-            let Some((hierarchy, path)) = wanted else {
-                continue;
-            };
-            *best =
-                best.filter(|(_, old)| mount.point == b"/" || !is_within(old.point, mount.point));
-            if line.is_of(*hierarchy) {
-                let inside = contains(mount.root, path);
-                let better = match *best {
-                    None => true,
-                    Some((true, old)) => inside && mount.root.len() <= old.root.len(),
-                    Some((false, _)) => inside,
-                };
-                if better {
-                    *best = Some((inside, mount));
-                    any = true;
-                }
+        for (best, wanted) in best.iter_mut().zip(wanted) {
+            if let Some((hierarchy, path)) = wanted {
+                *best = choose(*best, &line, hierarchy, path);
             }
         }
     }
     best.map(|best| best.map(|(_, mount)| mount))
+}
+
+/// A mount, and whether its root contains the path.
+type Choice<'t> = (bool, Mount<'t>);
+
+/// The choice after one more line of the table.
+fn choose<'t>(
+    best: Option<Choice<'t>>,
+    line: &Line<'t>,
+    hierarchy: Hierarchy<'_>,
+    path: &[u8],
+) -> Option<Choice<'t>> {
+    let mount = line.mount;
+    let best = best.filter(|(_, old)| mount.point == b"/" || !is_within(old.point, mount.point));
+    if !line.is_of(hierarchy) {
+        return best;
+    }
+    let inside = contains(mount.root, path);
+    let better = match best {
+        None => true,
+        Some((true, old)) => inside && mount.root.len() <= old.root.len(),
+        Some((false, _)) => inside,
+    };
+    if better { Some((inside, mount)) } else { best }
 }
 
 /// True if a line may be of a cgroup: `- cgroup` somewhere, which nothing else has before its type.

@@ -72,8 +72,8 @@ pub fn pressure_us<K: Kernel + ?Sized>(
             .home(Controller::Cpu)
             .ok()
             .filter(|home| home.unified)?;
-        let path = arena.path(home.directory, b"cpu.pressure").ok()?;
-        pressure::some_us(kernel.read(path, arena).ok()?)
+        let text = gather::read_in(kernel, home.directory, b"cpu.pressure", arena);
+        pressure::some_us(text.ok()?)
     };
     read().unwrap_or(0)
 }

@@ -339,7 +339,7 @@ impl Teller<'_> {
         };
         home.levels().find_map(|level| {
             files.iter().find_map(|file| {
-                let found = self.view.read(arena.path(level, file).ok()?, arena).ok()?;
+                let found = gather::read_in(self.view, level, file, arena).ok()?;
                 (values::limit(found) == Some(limit))
                     .then(|| format!("{}/{}", above(home, level), text(file)))
             })
