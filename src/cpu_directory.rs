@@ -8,8 +8,8 @@ const PREFIXES: [&[u8]; 2] = [b"/sys/devices/system/cpu", b"/sys/bus/cpu/devices
 /// Each NUMA node has links to its CPUs.
 const NODES: &[u8] = b"/sys/devices/system/node/node";
 
-/// How the paths begin that may lead to a CPU: from the root, or relative to a directory of them.
-pub const BEGINNINGS: [&[u8]; 2] = [b"cpu", b"/sys/"];
+/// How the paths begin that may lead to a CPU: relative to a directory of them, or from the root.
+pub const BEGINNINGS: [[u8; 3]; 2] = [*b"cpu", *b"/sy"];
 
 /// A name `cpuN`, alone or in a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

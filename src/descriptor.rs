@@ -24,19 +24,12 @@ use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 static KNOWN: [(AtomicU64, AtomicU64); VirtualFile::ALL.len()] =
     [const { (AtomicU64::new(0), AtomicU64::new(0)) }; VirtualFile::ALL.len()];
 
-/// Puts the container's file in the place of `fd`, which the program just opened as `path`, if
-/// the kernel says that it is one of the virtual files.
-#[inline]
-pub fn swap(
-    fd: c_int,
-    path: &CStr,
-    flags: c_int,
-    settings: impl Fn() -> &'static Settings<'static>,
-) {
-    let path = path.to_bytes();
-    if files::could_be(path)
-        && let Some(subject) = subject_of(fd, path)
-    {
+/// Puts the container's file in the place of `fd`, which the program just opened as `path` for reading,
+/// if the kernel says that it is one of the virtual files.
+#[cold]
+#[inline(never)]
+pub fn swap(fd: c_int, path: &[u8], flags: c_int, settings: fn() -> &'static Settings<'static>) {
+    if let Some(subject) = subject_of(fd, path) {
         // `ps` opens as many of these as there are tasks, by just this spelling.
         let guard = match TaskStat::of_path(path) {
             Some(_) if flags & !(libc::O_CLOEXEC | libc::O_NOCTTY) == 0 => Guard::Seal,
@@ -49,13 +42,15 @@ pub fn swap(
 /// A pressure file that was opened for writing waits for a trigger, which only the kernel can pull:
 /// the program gets the cgroup's own file. Where the container may not write to that, the machine's
 /// stays.
+#[cold]
+#[inline(never)]
 pub fn redirect(
     fd: c_int,
-    path: &CStr,
+    path: &[u8],
     flags: c_int,
-    settings: impl Fn() -> &'static Settings<'static>,
+    settings: fn() -> &'static Settings<'static>,
 ) {
-    let last = files::last_component(path.to_bytes());
+    let last = files::last_component(path);
     let Some(file) = files::named(last).find_map(VirtualFile::pressure) else {
         return;
     };
@@ -194,11 +189,24 @@ fn recognise_by_link(fd: c_int) -> Option<Subject> {
     Subject::from_memory_name(name.split(|b| *b == b'.').next()?)
 }
 
-/// What the kernel says of the file that the virtual descriptor `fd` stands for. `status` is what
-/// it says of the descriptor: only a file without a name can be one.
-pub fn real_status(fd: c_int, status: &libc::stat) -> Option<libc::stat> {
+/// Where `status` is what the kernel says of a virtual descriptor, it becomes what the kernel says of
+/// the file that it stands for. Only a file without a name can be one.
+#[inline(always)]
+pub fn tell_real(fd: c_int, status: &mut libc::stat) {
+    if is_nameless(status) {
+        tell_real_of_nameless(fd, status);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn tell_real_of_nameless(fd: c_int, status: &mut libc::stat) {
     let mut room = [0; 64];
-    sys::status_of(stands_for(fd, status.st_nlink, status.st_mode, &mut room)?).ok()
+    let real = stands_for(fd, status.st_nlink, status.st_mode, &mut room)
+        .and_then(|path| sys::status_of(path).ok());
+    if let Some(real) = real {
+        *status = real;
+    }
 }
 
 /// The path of the kernel's own file behind a descriptor with these properties, if it is a virtual
@@ -560,6 +568,7 @@ pub fn may_hold() -> bool {
 }
 
 /// A file that no directory has, as memory files are.
+#[inline(always)]
 fn is_nameless(status: &libc::stat) -> bool {
     status.st_nlink == 0 && status.st_mode & libc::S_IFMT == libc::S_IFREG
 }

@@ -125,19 +125,21 @@ pub fn last_component(path: &[u8]) -> &[u8] {
 }
 
 /// The first, cheap look at what a program opens: could this path be one of ours? Two of three
-/// paths of a process are refused by their last letter, almost all others by the [`key`] of their last
-/// component. A yes proves nothing yet: the kernel tells which file the descriptor is.
+/// paths of a process are refused by their last letter, almost all others by length and first letter
+/// of their last component. A yes proves nothing yet: the kernel tells which file the descriptor is.
 #[inline]
 pub fn could_be(path: &[u8]) -> bool {
     path.last().is_some_and(|b| LAST_LETTERS & letter(*b) != 0) && {
         let last = last_component(path);
-        KEYS.contains(&key(last)) && is_named(last)
+        let first = last.first().map_or(0, |b| letter(*b));
+        FIRST_LETTERS & first != 0 && LENGTHS & length(last.len()) != 0 && is_named(last)
     }
 }
 
 #[cold]
+#[inline(never)]
 fn is_named(last: &[u8]) -> bool {
-    named(last).next().is_some() || NodeFile::is_named(last)
+    KEYS.contains(&key(last)) && (named(last).next().is_some() || NodeFile::is_named(last))
 }
 
 /// Length, first and last letter of a name: what is compared before the name is.
@@ -174,15 +176,29 @@ const fn letter(b: u8) -> u32 {
     1 << (b & 31)
 }
 
-const LAST_LETTERS: u32 = {
-    let mut letters = 0;
+const fn length(n: usize) -> u32 {
+    if n < 32 { 1 << n } else { 0 }
+}
+
+/// The letters with which names of ours begin and end, and the lengths that they have.
+const FIRST_LETTERS: u32 = all(0);
+const LAST_LETTERS: u32 = all(1);
+const LENGTHS: u32 = all(2);
+
+const fn all(which: usize) -> u32 {
+    let mut all = 0;
     let mut i = 0;
     while i < KEYS.len() {
-        letters |= letter(KEYS[i] as u8);
+        let key = KEYS[i];
+        all |= [
+            letter((key >> 8) as u8),
+            letter(key as u8),
+            length((key >> 16) as usize),
+        ][which];
         i += 1;
     }
-    letters
-};
+    all
+}
 
 /// A file of one task: not a machine's, but with a time in it that the machine's clock rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

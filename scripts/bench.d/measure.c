@@ -14,7 +14,8 @@
  *                                       strace)
  *   measure mounts N DIRECTORY          mounts N file systems there
  *   measure cycles                      time stamp counter ticks in a microsecond
- *   measure exec RUNS PROGRAM PRELOAD...   fork, exec and wait, interleaved; medians
+ *   measure exec RUNS PROGRAM PRELOAD...   fork, exec and wait, interleaved: with the first preload,
+ *                                       and how much more with each other
  *   measure many RUNS COUNT PROGRAM PRELOAD...  so many processes at once
  *   measure idle PRELOAD                private dirty KiB that the library adds to an idle process
  *
@@ -231,11 +232,23 @@ static pid_t start(char *program, char *preload) {
     return pid;
 }
 
+/* The mean of the middle half: as little moved by a burst of other work as the median, and steadier. */
+static long middle_mean(long *times, int n) {
+    long sum = 0;
+    int from = n / 4, to = n - n / 4;
+    qsort(times, n, sizeof *times, order);
+    for (int i = from; i < to; i++) sum += times[i];
+    return sum / (to - from);
+}
+
+/* The first kind's time, and how much more than it each other took in the same round: what changes
+ * slower than a round lasts cancels out. Each round begins with another kind. */
 static void runs(int n, int together, char *program, char **preloads, int kinds) {
     long *times = calloc((size_t)n * kinds, sizeof *times);
     pid_t *pids = calloc(together, sizeof *pids);
     for (int i = 0; i < n; i++)
-        for (int k = 0; k < kinds; k++) {
+        for (int turn = 0; turn < kinds; turn++) {
+            int k = (i + turn) % kinds;
             long begin = now();
             for (int j = 0; j < together; j++) pids[j] = start(program, preloads[k]);
             for (int j = 0; j < together; j++) {
@@ -245,7 +258,9 @@ static void runs(int n, int together, char *program, char **preloads, int kinds)
             }
             times[(size_t)k * n + i] = now() - begin;
         }
-    for (int k = 0; k < kinds; k++) printf("%ld\n", middle(times + (size_t)k * n, n));
+    for (int k = kinds - 1; k > 0; k--)
+        for (int i = 0; i < n; i++) times[(size_t)k * n + i] -= times[i];
+    for (int k = 0; k < kinds; k++) printf("%ld\n", middle_mean(times + (size_t)k * n, n));
 }
 
 /* Private dirty KiB of all mappings of a process, and those of the preloaded file alone. */

@@ -192,13 +192,18 @@ fn keep<T: Copy>(list: &mut [T], mut wanted: impl FnMut(&T) -> bool) -> usize {
 /// `path` must be a C string or null.
 #[inline(always)]
 unsafe fn could_be(path: *const c_char) -> bool {
-    let begins = |with: &[u8]| {
-        // SAFETY: the caller's; no byte behind the NUL is read.
-        with.iter()
-            .enumerate()
-            .all(|(i, b)| unsafe { *path.cast::<u8>().wrapping_add(i) } == *b)
-    };
-    !path.is_null() && cpu_directory::BEGINNINGS.into_iter().any(begins)
+    let [relative, from_the_root] = cpu_directory::BEGINNINGS;
+    // SAFETY: the caller's.
+    !path.is_null() && unsafe { begins(path, relative) || begins(path, from_the_root) }
+}
+
+/// # Safety
+/// `text` must be a C string: no byte behind its NUL is read.
+#[inline(always)]
+unsafe fn begins(text: *const c_char, [a, b, c]: [u8; 3]) -> bool {
+    let text = text.cast::<u8>();
+    // SAFETY: the caller's; a byte is read where the one before it was none of the NUL.
+    unsafe { *text == a && *text.wrapping_add(1) == b && *text.wrapping_add(2) == c }
 }
 
 /// # Safety
@@ -225,6 +230,15 @@ unsafe fn look(dir: c_int, path: *const c_char) -> bool {
 /// Both must be libc's, and open.
 #[inline(always)]
 unsafe fn is_hidden_entry(directory: *mut DIR, entry: *mut dirent) -> bool {
+    // SAFETY: the caller's.
+    unsafe { could_be_entry(entry) && look_at_entry(directory, entry) }
+}
+
+/// # Safety
+/// As [`is_hidden_entry`].
+#[cold]
+#[inline(never)]
+unsafe fn look_at_entry(directory: *mut DIR, entry: *mut dirent) -> bool {
     static DIRFD: Next = Next::new();
     // SAFETY: the caller's.
     unsafe {
@@ -241,17 +255,24 @@ unsafe fn is_hidden_entry(directory: *mut DIR, entry: *mut dirent) -> bool {
     }
 }
 
-/// The first bytes of an entry's name, which tell whether it is a CPU's.
-///
 /// # Safety
 /// `entry` must be libc's.
 #[inline(always)]
+unsafe fn could_be_entry(entry: *mut dirent) -> bool {
+    let [relative, _] = cpu_directory::BEGINNINGS;
+    // SAFETY: the caller's; names end with a NUL.
+    unsafe { begins((&raw const (*entry).d_name).cast(), relative) }
+}
+
+/// The whole name of an entry that could be a CPU; of any other, none.
+///
+/// # Safety
+/// `entry` must be libc's.
 unsafe fn name<'e>(entry: *mut dirent) -> &'e [u8] {
-    // SAFETY: the caller's; names end with a NUL. Most are told apart by their first byte.
+    // SAFETY: the caller's; names end with a NUL.
     unsafe {
-        let name = (&raw const (*entry).d_name).cast::<c_char>();
-        if *name.cast::<u8>() == b'c' {
-            terminated(name).to_bytes()
+        if could_be_entry(entry) {
+            terminated((&raw const (*entry).d_name).cast()).to_bytes()
         } else {
             b""
         }

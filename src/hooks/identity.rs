@@ -16,10 +16,7 @@ use libc::{stat, statx};
 pub unsafe fn told(result: c_int, fd: c_int, status: *mut stat) -> c_int {
     if result == 0 {
         // SAFETY: the caller's.
-        let status = unsafe { &mut *status };
-        if let Some(real) = descriptor::real_status(fd, status) {
-            *status = real;
-        }
+        descriptor::tell_real(fd, unsafe { &mut *status });
     }
     result
 }

@@ -4,6 +4,7 @@
 use super::environment::settings;
 use super::{cpu_directory, set_errno};
 use crate::descriptor;
+use crate::files;
 use crate::sys::Fd;
 use crate::sys::link::Next;
 use crate::sys::memory::terminated;
@@ -14,9 +15,8 @@ use libc::FILE;
 ///
 /// # Safety
 /// Where `fd` is a descriptor, `path` is the C string that it was opened by.
-#[inline(always)]
+#[inline(never)]
 pub unsafe fn opened(fd: c_int, dir: c_int, path: *const c_char, flags: c_int) -> c_int {
-    const NOT_FOR_READING: c_int = libc::O_ACCMODE | libc::O_PATH | libc::O_DIRECTORY;
     if fd < 0 {
         return fd;
     }
@@ -26,12 +26,7 @@ pub unsafe fn opened(fd: c_int, dir: c_int, path: *const c_char, flags: c_int) -
             drop(Fd::owned(fd));
             return -1;
         }
-        if flags & NOT_FOR_READING == libc::O_RDONLY {
-            look(fd, path, flags);
-        } else if flags & libc::O_PATH == 0 && flags & libc::O_ACCMODE != libc::O_RDONLY {
-            // SAFETY: the kernel has read the path to its end.
-            descriptor::redirect(fd, terminated(path), flags, settings);
-        }
+        look(fd, path, flags);
     }
     fd
 }
@@ -41,7 +36,7 @@ pub unsafe fn opened(fd: c_int, dir: c_int, path: *const c_char, flags: c_int) -
 ///
 /// # Safety
 /// As those functions; where `stream` is not null, `mode` is a C string and `path` one or null.
-#[inline(always)]
+#[inline(never)]
 pub unsafe fn stream(stream: *mut FILE, path: *const c_char, mode: *const c_char) -> *mut FILE {
     if stream.is_null() || path.is_null() {
         return stream;
@@ -74,12 +69,21 @@ unsafe fn close(stream: *mut FILE) {
 }
 
 /// # Safety
-/// As [`opened`].
-#[inline]
+/// As [`opened`], and `path` must not be null.
+#[inline(always)]
 unsafe fn look(fd: c_int, path: *const c_char, flags: c_int) {
+    if flags & (libc::O_PATH | libc::O_DIRECTORY) != 0 {
+        return;
+    }
     // SAFETY: the kernel has read the path to its end.
-    let path = unsafe { terminated(path) };
-    descriptor::swap(fd, path, flags, settings);
+    let path = unsafe { terminated(path) }.to_bytes();
+    if files::could_be(path) {
+        if flags & libc::O_ACCMODE == libc::O_RDONLY {
+            descriptor::swap(fd, path, flags, settings);
+        } else {
+            descriptor::redirect(fd, path, flags, settings);
+        }
+    }
 }
 
 /// # Safety

@@ -12,9 +12,10 @@
 //! Format: System V gABI chapter 5 (dynamic section, hash table), GNU hash table, GNU symbol
 //! versions.
 
+use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int};
 use core::ptr::null;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 /// `struct r_debug` of <link.h>, as far as it is the same in glibc and musl.
 #[repr(C)]
@@ -84,22 +85,29 @@ impl Next {
 /// The address of `name` in the objects behind this one, or, if this object was loaded last, in
 /// those before it.
 fn find_next(name: &CStr) -> *const u8 {
+    let name = Name::of(name);
     let (first, own) = loaded();
+    let (remembered, mut object) = match BEHIND.get() {
+        Some(behind) => (behind.tables.get(..behind.count), behind.rest()),
+        None => (None, next_of(find_own())),
+    };
+    for tables in remembered.unwrap_or_default() {
+        // SAFETY: objects that never go away.
+        let found = unsafe { tables.find(&name) };
+        if !found.is_null() {
+            return found;
+        }
+    }
     // SAFETY: the linker's list: valid objects, each linked to the next, null at the end.
     unsafe {
-        let mut behind = false;
-        let mut object = first;
         while let Some(o) = object.as_ref() {
-            if behind {
-                let found = lookup(o, name);
-                if !found.is_null() {
-                    return found;
-                }
+            let found = lookup(o, &name);
+            if !found.is_null() {
+                return found;
             }
-            behind |= o.dynamic as usize == own;
             object = o.next;
         }
-        find_from(first, own, name)
+        find_from(first, own, &name)
     }
 }
 
@@ -108,12 +116,12 @@ fn find_next(name: &CStr) -> *const u8 {
 pub fn find_first(name: &CStr) -> *const u8 {
     let (first, own) = loaded();
     // SAFETY: the linker's list.
-    unsafe { find_from(first, own, name) }
+    unsafe { find_from(first, own, &Name::of(name)) }
 }
 
 /// # Safety
 /// `first` must be the linker's list.
-unsafe fn find_from(first: *const Object, own: usize, name: &CStr) -> *const u8 {
+unsafe fn find_from(first: *const Object, own: usize, name: &Name) -> *const u8 {
     let mut object = first;
     // SAFETY: the caller's.
     while let Some(o) = unsafe { object.as_ref() } {
@@ -129,15 +137,121 @@ unsafe fn find_from(first: *const Object, own: usize, name: &CStr) -> *const u8 
     null()
 }
 
+/// The objects behind this one, from the next to libc: read once, because a program calls a dozen
+/// hooked functions, and each would read all their dynamic sections again.
+static BEHIND: Behind = Behind {
+    state: AtomicU8::new(EMPTY),
+    found: UnsafeCell::new(Found::NONE),
+};
+
+const EMPTY: u8 = 0;
+const BEING_READ: u8 = 1;
+const READ: u8 = 2;
+
+struct Behind {
+    state: AtomicU8,
+    found: UnsafeCell<Found>,
+}
+
+// SAFETY: `found` is written by the one that took `state` from EMPTY, before it is READ, and read only
+// after that.
+unsafe impl Sync for Behind {}
+
+/// The objects that fit, in the linker's order; the rest of its list follows `last`.
+struct Found {
+    tables: [Tables; 16],
+    count: usize,
+    last: *const Object,
+}
+
+impl Behind {
+    /// None while another thread (or this one, below a signal handler; or a parent whose thread did not
+    /// come along) is reading them.
+    fn get(&self) -> Option<&Found> {
+        let state = &self.state;
+        match state.compare_exchange(EMPTY, BEING_READ, Ordering::Acquire, Ordering::Acquire) {
+            // SAFETY: nobody else has taken it, nobody reads before READ.
+            Ok(_) => unsafe {
+                (*self.found.get()).read();
+                state.store(READ, Ordering::Release);
+            },
+            Err(READ) => {}
+            Err(_) => return None,
+        }
+        // SAFETY: READ, so it is not written any more.
+        Some(unsafe { &*self.found.get() })
+    }
+}
+
+impl Found {
+    const NONE: Found = Found {
+        tables: [const { Tables::NONE }; 16],
+        count: 0,
+        last: null(),
+    };
+
+    /// None of them where libc does not stand behind this object: what does could be unloaded.
+    fn read(&mut self) {
+        let libc = Name::of(c"__errno_location");
+        let own = find_own();
+        self.last = own;
+        let mut count = 0usize;
+        let mut object = next_of(own);
+        // SAFETY: the linker's list, and the tables of its objects.
+        unsafe {
+            while let Some(o) = object.as_ref() {
+                if let Some(tables) = Tables::of(o) {
+                    let is_libc = !tables.find(&libc).is_null();
+                    if let Some(room) = self.tables.get_mut(count) {
+                        *room = tables;
+                        count = count.wrapping_add(1);
+                        self.last = o;
+                    }
+                    if is_libc {
+                        self.count = count;
+                        return;
+                    }
+                }
+                object = o.next;
+            }
+        }
+        self.last = own;
+    }
+
+    /// What the linker's list goes on with.
+    fn rest(&self) -> *const Object {
+        next_of(self.last)
+    }
+}
+
+fn next_of(object: *const Object) -> *const Object {
+    // SAFETY: an object of the linker's list, or null.
+    unsafe { object.as_ref() }.map_or(null(), |o| o.next)
+}
+
+/// This object in the linker's list; null in a namespace of its own (`dlmopen`, `LD_AUDIT`).
+fn find_own() -> *const Object {
+    let (mut object, own) = loaded();
+    // SAFETY: the linker's list.
+    while let Some(o) = unsafe { object.as_ref() } {
+        if o.dynamic as usize == own {
+            break;
+        }
+        object = o.next;
+    }
+    object
+}
+
 /// True if an object that stands before libc, so that it was there from the start and stays, has a
 /// file name that begins with `file` and refers to `symbol` of another one.
 pub fn refers(file: &[u8], symbol: &CStr) -> bool {
+    let libc = Name::of(c"__errno_location");
     let mut object = loaded().0;
     // SAFETY: the linker's list: valid objects with names that live as long; none is looked at that
     // could be unloaded meanwhile.
     unsafe {
         while let Some(o) = object.as_ref() {
-            if !lookup(o, c"__errno_location").is_null() {
+            if !lookup(o, &libc).is_null() {
                 return false; // libc
             }
             if !o.name.is_null() {
@@ -155,19 +269,12 @@ pub fn refers(file: &[u8], symbol: &CStr) -> bool {
 
 /// The path of the file that this object was loaded from, as the linker was told it.
 pub fn own_path() -> Option<&'static CStr> {
-    let (first, own) = loaded();
-    let mut object = first;
     // SAFETY: the linker's list; names are C strings that live as long as their objects, and this
     // object is never unloaded (it is preloaded).
     unsafe {
-        while let Some(o) = object.as_ref() {
-            if o.dynamic as usize == own && !o.name.is_null() {
-                return Some(super::memory::terminated(o.name));
-            }
-            object = o.next;
-        }
+        let own = find_own().as_ref()?;
+        (!own.name.is_null()).then(|| super::memory::terminated(own.name))
     }
-    None
 }
 
 /// The head of the linker's list and the address of our own dynamic section.
@@ -198,20 +305,38 @@ struct Tables {
     versions: *const u16,
 }
 
-/// # Safety
-/// `object` must be one of the linker's list.
-unsafe fn lookup(object: &Object, name: &CStr) -> *const u8 {
-    // SAFETY: the caller's; the tables of a loaded object.
-    unsafe {
-        match Tables::of(object) {
-            Some(tables) if !tables.gnu_hash.is_null() => tables.by_gnu_hash(name),
-            Some(tables) if !tables.sysv_hash.is_null() => tables.by_sysv_hash(name),
-            _ => null(),
-        }
+/// A name with its hash.
+struct Name<'n> {
+    text: &'n CStr,
+    gnu_hash: u32,
+}
+
+impl Name<'_> {
+    fn of(text: &CStr) -> Name<'_> {
+        let gnu_hash = text.to_bytes().iter().fold(5381u32, |h, b| {
+            h.wrapping_mul(33).wrapping_add(u32::from(*b))
+        });
+        Name { text, gnu_hash }
     }
 }
 
+/// # Safety
+/// `object` must be one of the linker's list.
+unsafe fn lookup(object: &Object, name: &Name) -> *const u8 {
+    // SAFETY: the caller's; the tables of a loaded object.
+    unsafe { Tables::of(object).map_or(null(), |tables| tables.find(name)) }
+}
+
 impl Tables {
+    const NONE: Tables = Tables {
+        base: 0,
+        symbols: null(),
+        strings: null(),
+        gnu_hash: null(),
+        sysv_hash: null(),
+        versions: null(),
+    };
+
     /// None for an object without symbols.
     ///
     /// # Safety
@@ -224,11 +349,7 @@ impl Tables {
         const DT_VERSYM: i64 = 0x6fff_fff0;
         let mut tables = Tables {
             base: object.base,
-            symbols: null(),
-            strings: null(),
-            gnu_hash: null(),
-            sysv_hash: null(),
-            versions: null(),
+            ..Tables::NONE
         };
         let mut entry = object.dynamic;
         // SAFETY: a dynamic section ends with DT_NULL.
@@ -276,12 +397,27 @@ impl Tables {
         }
     }
 
+    /// The address of what this object defines as `name`.
+    ///
     /// # Safety
     /// The tables must be those of a loaded object.
-    unsafe fn by_gnu_hash(&self, name: &CStr) -> *const u8 {
-        let hash = name.to_bytes().iter().fold(5381u32, |h, b| {
-            h.wrapping_mul(33).wrapping_add(u32::from(*b))
-        });
+    unsafe fn find(&self, name: &Name) -> *const u8 {
+        // SAFETY: the caller's.
+        unsafe {
+            if !self.gnu_hash.is_null() {
+                self.by_gnu_hash(name)
+            } else if !self.sysv_hash.is_null() {
+                self.by_sysv_hash(name.text)
+            } else {
+                null()
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Tables::find`], and there must be such a hash table.
+    unsafe fn by_gnu_hash(&self, name: &Name) -> *const u8 {
+        let hash = name.gnu_hash;
         // SAFETY: header (4 words), Bloom filter (words of 64 bits), buckets, chains; every index
         // below is bounded by the header's own counts or by the chain's end mark.
         unsafe {
@@ -305,7 +441,7 @@ impl Tables {
             loop {
                 let entry = *chain.add((index - first) as usize);
                 if (entry | 1) == (hash | 1) {
-                    let found = self.accept(index, name);
+                    let found = self.accept(index, name.text);
                     if !found.is_null() {
                         return found;
                     }
@@ -319,7 +455,7 @@ impl Tables {
     }
 
     /// # Safety
-    /// As [`Tables::by_gnu_hash`].
+    /// As [`Tables::find`], and there must be such a hash table.
     unsafe fn by_sysv_hash(&self, name: &CStr) -> *const u8 {
         let hash = name.to_bytes().iter().fold(0u32, |h, b| {
             let h = h.wrapping_shl(4).wrapping_add(u32::from(*b));
