@@ -128,6 +128,48 @@ fn every_layout_of_a_program() {
     }
 }
 
+/// A hook goes on to whoever is next, as the program would without it: also to a library of the
+/// program's own, the first of many or the last.
+#[test]
+fn a_function_of_the_programs_own_libraries() {
+    const CALLS: &str = r#"
+#include <stdio.h>
+#include <unistd.h>
+int main(void) {
+    printf("%d %d\n", access("/none", 0), (int)sysconf(_SC_PAGESIZE));
+    return 0;
+}
+"#;
+    for (name, count, which) in [("first", 3, 0), ("last", 3, 2), ("last-of-many", 24, 23)] {
+        let mut libraries = Vec::new();
+        for i in 0..count {
+            let source = if i == which {
+                "int access(const char *path, int mode) { return path[0] + mode; }".to_owned()
+            } else {
+                format!("int nothing_{i}(void) {{ return 0; }}")
+            };
+            let Some(built) = build(&format!("{name}-{i}.so"), &source, &["-shared", "-fPIC"])
+            else {
+                return;
+            };
+            libraries.push(built.to_str().expect("a plain path").to_owned());
+        }
+        let mut options = vec!["-Wl,--no-as-needed"];
+        options.extend(libraries.iter().map(String::as_str));
+        let Some(program) = build(name, CALLS, &options) else {
+            return;
+        };
+        for preload in ["", &ours()] {
+            let output = run(&[&program], preload, &[]);
+            assert_eq!(
+                said(&output),
+                ("47 4096\n".to_owned(), String::new()),
+                "{name}"
+            );
+        }
+    }
+}
+
 #[test]
 fn sanitizers() {
     // The shared runtime of the address sanitizer wants to be first of all preloads, and ends the
