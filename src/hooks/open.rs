@@ -91,8 +91,8 @@ unsafe fn look(fd: c_int, path: *const c_char, flags: c_int) {
 #[inline]
 unsafe fn look_at_stream(stream: *mut FILE, path: *const c_char, mode: *const c_char) {
     // SAFETY: the caller's.
-    let mode = unsafe { terminated(mode) }.to_bytes();
-    if mode.first() != Some(&b'r') || mode.contains(&b'+') {
+    let (path, mode) = unsafe { (terminated(path).to_bytes(), terminated(mode).to_bytes()) };
+    if !files::could_be(path) || mode.first() != Some(&b'r') || mode.contains(&b'+') {
         return;
     }
     let flags = if mode.contains(&b'e') {
@@ -102,8 +102,7 @@ unsafe fn look_at_stream(stream: *mut FILE, path: *const c_char, mode: *const c_
     };
     // SAFETY: the stream is open.
     if let Some(fd) = unsafe { number(stream) } {
-        // SAFETY: the stream was opened by this path.
-        unsafe { look(fd, path, flags) };
+        descriptor::swap(fd, path, flags, settings);
     }
 }
 
