@@ -237,12 +237,14 @@ pub fn locate<'m, K: Kernel + ?Sized>(
         .read(c"/proc/1/stat", arena)
         .ok()
         .and_then(start_ticks);
-    let cgroups = Controller::ALL.map(|controller| {
-        let (hierarchy, mine) = match controller {
-            Controller::Pressure => (Hierarchy::V2, membership::path(own, Hierarchy::V2)?),
-            _ => membership::of(own, controller.name())?,
+    // No hierarchy of v1 is called pressure: that is found on v2 or nowhere.
+    let cgroups = membership::of_each(own, Controller::ALL.map(Controller::name)).map(|found| {
+        let (hierarchy, mine) = found?;
+        let whole = if own == pid1 {
+            mine
+        } else {
+            membership::path(pid1, hierarchy).unwrap_or(mine)
         };
-        let whole = membership::path(pid1, hierarchy).unwrap_or(mine);
         let cgroup = membership::container(mine, whole, initial_pid_namespace);
         Some((hierarchy, cgroup))
     });

@@ -15,28 +15,69 @@ const DELETED: &[u8] = b" (deleted)";
 /// controller, because hybrid hosts have some on v1 and others on v2. `None` if the process is in
 /// neither.
 pub fn of<'t, 'n>(text: &'t [u8], controller: &'n [u8]) -> Option<(Hierarchy<'n>, &'t [u8])> {
-    [Hierarchy::V1(controller), Hierarchy::V2]
-        .into_iter()
-        .find_map(|hierarchy| Some((hierarchy, path(text, hierarchy)?)))
+    let [found] = of_each(text, [controller]);
+    found
+}
+
+/// The same for several controllers, in one pass over the table.
+pub fn of_each<'t, 'n, const N: usize>(
+    text: &'t [u8],
+    controllers: [&'n [u8]; N],
+) -> [Option<(Hierarchy<'n>, &'t [u8])>; N] {
+    let mut found = [None; N];
+    let mut unified = None;
+    for line in lines(text).filter_map(Line::parse) {
+        if unified.is_none() {
+            unified = line.path_in(Hierarchy::V2);
+        }
+        for (found, name) in found.iter_mut().zip(controllers) {
+            if found.is_none() {
+                let v1 = Hierarchy::V1(name);
+                *found = line.path_in(v1).map(|path| (v1, path));
+            }
+        }
+    }
+    found.map(|found| found.or(unified.map(|path| (Hierarchy::V2, path))))
 }
 
 /// The path of the process in `hierarchy`, relative to the root of the reader's cgroup
 /// namespace. The path of a removed cgroup is the one it had: what can still be seen of its
 /// ancestors holds.
 pub fn path<'t>(text: &'t [u8], hierarchy: Hierarchy<'_>) -> Option<&'t [u8]> {
-    lines(text).find_map(|line| {
+    lines(text)
+        .filter_map(Line::parse)
+        .find_map(|line| line.path_in(hierarchy))
+}
+
+struct Line<'t> {
+    id: &'t [u8],
+    controllers: &'t [u8],
+    path: &'t [u8],
+}
+
+impl<'t> Line<'t> {
+    fn parse(line: &'t [u8]) -> Option<Line<'t>> {
         let (id, rest) = cut(line, b':')?;
         let (controllers, path) = cut(rest, b':')?;
-        let path = match hierarchy {
-            Hierarchy::V1(name) => controllers
+        path.starts_with(b"/").then_some(Line {
+            id,
+            controllers,
+            path,
+        })
+    }
+
+    fn path_in(&self, hierarchy: Hierarchy<'_>) -> Option<&'t [u8]> {
+        let path = self.path;
+        match hierarchy {
+            Hierarchy::V1(name) => self
+                .controllers
                 .split(|&b| b == b',')
                 .any(|c| c == name)
                 .then_some(path),
-            Hierarchy::V2 => (id == b"0" && controllers.is_empty())
+            Hierarchy::V2 => (self.id == b"0" && self.controllers.is_empty())
                 .then(|| path.strip_suffix(DELETED).unwrap_or(path)),
-        }?;
-        path.starts_with(b"/").then_some(path)
-    })
+        }
+    }
 }
 
 /// The cgroup that stands for the whole container, on one hierarchy (NUMBERS section 1).

@@ -4,7 +4,7 @@
 
 use super::{Entry, copy};
 use crate::snapshot::{Memory, MemoryStat, Swap};
-use crate::text::{Out, lines};
+use crate::text::{Out, cut, lines};
 
 /// To this width the kernel pads the numbers (`show_val_kb`).
 pub(super) const WIDTH: usize = 8;
@@ -41,12 +41,14 @@ struct Host {
 impl Host {
     fn parse(text: &[u8]) -> Self {
         let mut host = Host::default();
-        for entry in lines(text).filter_map(kb_entry) {
-            match entry.name {
-                b"MemTotal" => host.total = Some(entry.value()),
-                b"MemAvailable" => host.available = Some(entry.value()),
-                b"SwapTotal" => host.swap_total = entry.value(),
-                b"SwapFree" => host.swap_free = entry.value(),
+        for line in lines(text) {
+            // Of some fifty lines four are wanted: only those are taken apart.
+            let number = || kb_entry(line).map(|entry| entry.value());
+            match cut(line, b':').map(|(name, _)| name) {
+                Some(b"MemTotal") => host.total = number(),
+                Some(b"MemAvailable") => host.available = number(),
+                Some(b"SwapTotal") => host.swap_total = number().unwrap_or(0),
+                Some(b"SwapFree") => host.swap_free = number().unwrap_or(0),
                 _ => {}
             }
         }
@@ -101,7 +103,7 @@ pub fn render(host: &[u8], memory: &Memory, out: &mut Out<'_>) {
     };
     for line in lines(host) {
         let known = kb_entry(line).and_then(|entry| {
-            let value = value(entry.name, entry.value(), &figures, &memory.stat)?;
+            let value = value(entry.name, || entry.value(), &figures, &memory.stat)?;
             Some((entry, value))
         });
         match known {
@@ -118,7 +120,12 @@ pub(super) fn kb_entry(line: &[u8]) -> Option<Entry<'_>> {
 
 /// The container's value of the line `name`, on which the host says `host`. `None` where the
 /// host's line holds.
-pub(super) fn value(name: &[u8], host: u64, figures: &Figures, stat: &MemoryStat) -> Option<u64> {
+pub(super) fn value(
+    name: &[u8],
+    host: impl Fn() -> u64,
+    figures: &Figures,
+    stat: &MemoryStat,
+) -> Option<u64> {
     let commit_limit = figures.total.saturating_add(figures.swap_total);
     let bytes = match name {
         b"MemTotal" => return Some(figures.total),
@@ -128,8 +135,8 @@ pub(super) fn value(name: &[u8], host: u64, figures: &Figures, stat: &MemoryStat
         b"SwapTotal" => return Some(figures.swap_total),
         b"SwapFree" => return Some(figures.swap_free),
         b"CommitLimit" => return Some(commit_limit),
-        b"Committed_AS" => return Some(host.max(kb(stat.anon)).min(commit_limit)),
-        b"Mlocked" => return Some(host.min(kb(stat.unevictable))),
+        b"Committed_AS" => return Some(host().max(kb(stat.anon)).min(commit_limit)),
+        b"Mlocked" => return Some(host().min(kb(stat.unevictable))),
         b"Active" => return Some(sum([kb(stat.active_anon), kb(stat.active_file)])),
         b"Inactive" => return Some(sum([kb(stat.inactive_anon), kb(stat.inactive_file)])),
         b"Active(anon)" => stat.active_anon,
