@@ -103,7 +103,7 @@ pub fn render(host: &[u8], memory: &Memory, out: &mut Out<'_>) {
     };
     for line in lines(host) {
         let known = kb_entry(line).and_then(|entry| {
-            let value = value(entry.name, || entry.value(), &figures, &memory.stat)?;
+            let value = value(entry.name, &entry, &figures, &memory.stat)?;
             Some((entry, value))
         });
         match known {
@@ -118,11 +118,11 @@ pub(super) fn kb_entry(line: &[u8]) -> Option<Entry<'_>> {
     Entry::parse(line).filter(|entry| entry.after == b" kB")
 }
 
-/// The container's value of the line `name`, on which the host says `host`. `None` where the
+/// The container's value of the line `name`, which is `host` in the host's file. `None` where the
 /// host's line holds.
 pub(super) fn value(
     name: &[u8],
-    host: impl Fn() -> u64,
+    host: &Entry<'_>,
     figures: &Figures,
     stat: &MemoryStat,
 ) -> Option<u64> {
@@ -135,8 +135,8 @@ pub(super) fn value(
         b"SwapTotal" => return Some(figures.swap_total),
         b"SwapFree" => return Some(figures.swap_free),
         b"CommitLimit" => return Some(commit_limit),
-        b"Committed_AS" => return Some(host().max(kb(stat.anon)).min(commit_limit)),
-        b"Mlocked" => return Some(host().min(kb(stat.unevictable))),
+        b"Committed_AS" => return Some(host.value().max(kb(stat.anon)).min(commit_limit)),
+        b"Mlocked" => return Some(host.value().min(kb(stat.unevictable))),
         b"Active" => return Some(sum([kb(stat.active_anon), kb(stat.active_file)])),
         b"Inactive" => return Some(sum([kb(stat.inactive_anon), kb(stat.inactive_file)])),
         b"Active(anon)" => stat.active_anon,

@@ -51,7 +51,7 @@ pub fn meminfo(host: &[u8], share: Share, figures: &Figures, memory: &Memory, ou
                 b"MemUsed" => total.saturating_sub(free),
                 b"FilePages" => share.of(memory.stat.file / 1024),
                 b"Mlocked" => share.of(memory.stat.unevictable / 1024).min(entry.value()),
-                other => share.of(meminfo::value(other, || 0, figures, &memory.stat)?),
+                other => share.of(meminfo::value(other, &entry, figures, &memory.stat)?),
             };
             Some((entry, value))
         });
