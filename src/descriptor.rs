@@ -73,6 +73,7 @@ pub fn redirect(
 
 /// The first look at a descriptor that the program was started with: could it be one of the
 /// kernel's own files? And if it is a virtual one already, that is remembered.
+#[inline(always)]
 pub fn could_be_inherited(fd: c_int) -> bool {
     let Ok(status) = sys::status(fd) else {
         return false;

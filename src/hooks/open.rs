@@ -16,6 +16,7 @@ use libc::FILE;
 /// # Safety
 /// Where `fd` is a descriptor, `path` is the C string that it was opened by.
 #[inline(never)]
+#[unsafe(link_section = ".text.near")]
 pub unsafe fn opened(fd: c_int, dir: c_int, path: *const c_char, flags: c_int) -> c_int {
     if fd < 0 {
         return fd;
@@ -37,6 +38,7 @@ pub unsafe fn opened(fd: c_int, dir: c_int, path: *const c_char, flags: c_int) -
 /// # Safety
 /// As those functions; where `stream` is not null, `mode` is a C string and `path` one or null.
 #[inline(never)]
+#[unsafe(link_section = ".text.near")]
 pub unsafe fn stream(stream: *mut FILE, path: *const c_char, mode: *const c_char) -> *mut FILE {
     if stream.is_null() || path.is_null() {
         return stream;

@@ -2,12 +2,12 @@
 //! from its parent (`cut … </proc/loadavg` in a shell without this library) is read without being
 //! opened, by functions that are not hooked. One `fstat` of standard input tells; nothing else is
 //! touched.
-#![forbid(unsafe_code)]
 
 use super::environment;
 use crate::descriptor;
 
 /// Called by the dynamic linker before the program's own code.
+#[unsafe(link_section = ".text.near")]
 pub extern "C" fn start() {
     // glibc may not have its environment yet, and settings are read but once.
     if descriptor::could_be_inherited(libc::STDIN_FILENO) && !environment::current().is_null() {

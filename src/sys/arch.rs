@@ -124,7 +124,7 @@ mod imp {
     // Run by the dynamic linker (DT_INIT) before the program. Hidden: it is no hook.
     #[cfg(feature = "preload")]
     global_asm!(
-        ".text",
+        ".section .text.near",
         ".globl proclens_start", ".hidden proclens_start", ".type proclens_start,@function",
         "proclens_start: jmp {start}",
         start = sym crate::hooks::start::start,
@@ -161,7 +161,7 @@ mod imp {
     // the stack holds the number of arguments and the arguments.
     #[cfg(feature = "preload")]
     global_asm!(
-        ".text",
+        ".section .text.near",
         ".globl proclens_sampler", ".hidden proclens_sampler", ".type proclens_sampler,@function",
         ".hidden __ehdr_start", ".hidden _DYNAMIC",
         "proclens_sampler: xor ebp, ebp", "mov rdi, rsp",
@@ -178,7 +178,7 @@ mod imp {
     // neither replaced nor looked up, and the object needs no libc for them.
     #[cfg(feature = "preload")]
     global_asm!(
-        ".text",
+        ".section .text.near",
         ".globl memcpy",
         ".hidden memcpy",
         ".type memcpy,@function",
@@ -342,7 +342,7 @@ mod imp {
 
     #[cfg(feature = "preload")]
     global_asm!(
-        ".text",
+        ".section .text.near",
         ".globl proclens_start", ".hidden proclens_start", ".type proclens_start,@function",
         "proclens_start: b {start}",
         start = sym crate::hooks::start::start,
@@ -375,7 +375,7 @@ mod imp {
 
     #[cfg(feature = "preload")]
     global_asm!(
-        ".text",
+        ".section .text.near",
         ".globl proclens_sampler", ".hidden proclens_sampler", ".type proclens_sampler,@function",
         ".hidden __ehdr_start", ".hidden _DYNAMIC",
         "proclens_sampler: mov x29, #0", "mov x30, #0", "mov x0, sp",
@@ -391,7 +391,7 @@ mod imp {
 
     #[cfg(feature = "preload")]
     global_asm!(
-        ".text",
+        ".section .text.near",
         ".globl memcpy",
         ".hidden memcpy",
         ".type memcpy,@function",

@@ -75,6 +75,7 @@ impl Next {
 
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = ".text.near")]
     fn look_up(&self, name: &CStr) -> *mut () {
         let address = find_next(name).cast_mut().cast();
         self.0.store(address, Ordering::Relaxed);
@@ -84,6 +85,7 @@ impl Next {
 
 /// The address of `name` in the objects behind this one, or, if this object was loaded last, in
 /// those before it.
+#[unsafe(link_section = ".text.near")]
 fn find_next(name: &CStr) -> *const u8 {
     let name = Name::of(name);
     let (first, own) = loaded();
@@ -167,6 +169,7 @@ struct Found {
 impl Behind {
     /// None while another thread (or this one, below a signal handler; or a parent whose thread did not
     /// come along) is reading them.
+    #[unsafe(link_section = ".text.near")]
     fn get(&self) -> Option<&Found> {
         let state = &self.state;
         match state.compare_exchange(EMPTY, BEING_READ, Ordering::Acquire, Ordering::Acquire) {
@@ -191,6 +194,7 @@ impl Found {
     };
 
     /// None of them where libc does not stand behind this object: what does could be unloaded.
+    #[unsafe(link_section = ".text.near")]
     fn read(&mut self) {
         let libc = Name::of(c"__errno_location");
         let own = find_own();
@@ -230,6 +234,7 @@ fn next_of(object: *const Object) -> *const Object {
 }
 
 /// This object in the linker's list; null in a namespace of its own (`dlmopen`, `LD_AUDIT`).
+#[unsafe(link_section = ".text.near")]
 fn find_own() -> *const Object {
     let (mut object, own) = loaded();
     // SAFETY: the linker's list.
@@ -278,6 +283,7 @@ pub fn own_path() -> Option<&'static CStr> {
 }
 
 /// The head of the linker's list and the address of our own dynamic section.
+#[unsafe(link_section = ".text.near")]
 fn loaded() -> (*const Object, usize) {
     let (glibc, musl, own) = super::arch::linker_symbols();
     // SAFETY: `_r_debug` is a `struct r_debug`, `_dl_debug_addr` a pointer to one; a libc has one
@@ -322,6 +328,7 @@ impl Name<'_> {
 
 /// # Safety
 /// `object` must be one of the linker's list.
+#[unsafe(link_section = ".text.near")]
 unsafe fn lookup(object: &Object, name: &Name) -> *const u8 {
     // SAFETY: the caller's; the tables of a loaded object.
     unsafe { Tables::of(object).map_or(null(), |tables| tables.find(name)) }
@@ -341,6 +348,7 @@ impl Tables {
     ///
     /// # Safety
     /// `object` must be one of the linker's list.
+    #[unsafe(link_section = ".text.near")]
     unsafe fn of(object: &Object) -> Option<Tables> {
         const DT_HASH: i64 = 4;
         const DT_STRTAB: i64 = 5;
@@ -401,6 +409,7 @@ impl Tables {
     ///
     /// # Safety
     /// The tables must be those of a loaded object.
+    #[unsafe(link_section = ".text.near")]
     unsafe fn find(&self, name: &Name) -> *const u8 {
         // SAFETY: the caller's.
         unsafe {
@@ -416,6 +425,7 @@ impl Tables {
 
     /// # Safety
     /// As [`Tables::find`], and there must be such a hash table.
+    #[unsafe(link_section = ".text.near")]
     unsafe fn by_gnu_hash(&self, name: &Name) -> *const u8 {
         let hash = name.gnu_hash;
         // SAFETY: header (4 words), Bloom filter (words of 64 bits), buckets, chains; every index
@@ -486,6 +496,7 @@ impl Tables {
     ///
     /// # Safety
     /// `index` must be within the symbol table.
+    #[unsafe(link_section = ".text.near")]
     unsafe fn accept(&self, index: u32, name: &CStr) -> *const u8 {
         const HIDDEN_VERSION: u16 = 0x8000;
         // SAFETY: the caller's; strings are within the string table.

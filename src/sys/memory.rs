@@ -258,6 +258,7 @@ impl<T> Drop for Taken<'_, T> {
 ///
 /// # Safety
 /// `text` must point to a string that ends with a NUL and stays as it is for `'t`.
+#[unsafe(link_section = ".text.near")]
 pub unsafe fn terminated<'t>(text: *const c_char) -> &'t CStr {
     const PAGE: usize = 4096;
     let start = text.cast::<u8>();

@@ -253,6 +253,7 @@ pub fn exists(path: &CStr) -> bool {
 }
 
 /// `struct stat` of a descriptor.
+#[unsafe(link_section = ".text.near")]
 pub fn status(fd: c_int) -> Result<libc::stat, Errno> {
     let mut st = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the kernel fills one `struct stat`; it is read only after it did.
