@@ -118,7 +118,7 @@ macro_rules! hooks {
             use libc::{DIR, FILE, cpu_set_t, dirent, fpos64_t, fpos_t, glob_t, iovec, mode_t, off64_t, off_t, pid_t, pthread_t, size_t, ssize_t, stat as Status};
 
             $($(
-#[unsafe(link_section = ".text.near")]
+                #[unsafe(link_section = ".text.near")]
                 #[unsafe(no_mangle)]
                 unsafe extern "C" fn $name($($arg: $ty),*) $(-> $ret)? {
                     static NEXT: Next = Next::new();
