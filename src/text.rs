@@ -47,9 +47,33 @@ pub fn cut(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
 }
 
 /// The fields of one line: runs of bytes between spaces and tabs.
-pub fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
-    line.split(|b| matches!(b, b' ' | b'\t'))
-        .filter(|f| !f.is_empty())
+pub fn fields(line: &[u8]) -> Fields<'_> {
+    Fields { rest: line }
+}
+
+/// Iterator of [`fields`].
+#[derive(Clone)]
+pub struct Fields<'t> {
+    rest: &'t [u8],
+}
+
+impl<'t> Iterator for Fields<'t> {
+    type Item = &'t [u8];
+
+    fn next(&mut self) -> Option<&'t [u8]> {
+        let text = self.rest.get(blanks(self.rest)..)?;
+        let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
+        let length = text.iter().position(is_blank).unwrap_or(text.len());
+        let (field, rest) = text.split_at_checked(length)?;
+        self.rest = rest;
+        (!field.is_empty()).then_some(field)
+    }
+}
+
+/// How many spaces and tabs `text` begins with.
+pub fn blanks(text: &[u8]) -> usize {
+    let is_other = |b: &u8| !matches!(b, b' ' | b'\t');
+    text.iter().position(is_other).unwrap_or(text.len())
 }
 
 /// `text` without spaces, tabs and newlines at both ends.
@@ -76,9 +100,14 @@ pub fn decimal(text: &[u8]) -> Option<u64> {
 
 /// The number in front of `text` and what follows it.
 pub fn leading_decimal(text: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
-    let (number, rest) = text.split_at_checked(digits)?;
+    let (number, rest) = text.split_at_checked(digits(text))?;
     Some((decimal(number)?, rest))
+}
+
+/// How many decimal digits `text` begins with.
+pub fn digits(text: &[u8]) -> usize {
+    let is_other = |b: &u8| !b.is_ascii_digit();
+    text.iter().position(is_other).unwrap_or(text.len())
 }
 
 /// A growing text in a fixed piece of memory. What does not fit is dropped and remembered:

@@ -515,6 +515,99 @@ fn beside_other_preloads() {
     }
 }
 
+/// The library's own `memcpy` and its like against a byte at a time: all lengths to 100 and some long
+/// ones, at the very end of a page, and for `memmove` at all distances.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn memory_routines_do_what_they_are_called_for() {
+    const CALLS: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+void *own_memcpy(void *, const void *, size_t), *own_memmove(void *, const void *, size_t);
+void *own_memset(void *, int, size_t);
+int own_memcmp(const void *, const void *, size_t), own_bcmp(const void *, const void *, size_t);
+enum { ROOM = 4096 };
+static unsigned char *page(void) { /* behind its end nothing can be touched */
+    unsigned char *p = mmap(0, 2 * ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED || mprotect(p + ROOM, ROOM, PROT_NONE)) exit(2);
+    return p;
+}
+static int sign(int n) { return (n > 0) - (n < 0); }
+static unsigned char *a, *b, want[ROOM];
+static void fill(void) {
+    for (int i = 0; i < ROOM; i++) a[i] = i * 7 + i / 256, b[i] = want[i] = i * 13 + 5;
+}
+static void check(const char *what, int n, int at) {
+    for (int i = 0; i < ROOM; i++)
+        if (b[i] != want[i]) { printf("%s of %d bytes at %d: byte %d\n", what, n, at, i); exit(1); }
+}
+static void lengths(int n) {
+    int to = ROOM - n, from = ROOM - n - 3;
+    fill();
+    for (int i = 0; i < n; i++) want[to + i] = a[from + i];
+    if (own_memcpy(b + to, a + from, n) != b + to) exit(3);
+    check("memcpy", n, to);
+    fill();
+    for (int i = 0; i < n; i++) want[to + i] = 0xa7;
+    if (own_memset(b + to, 0x5a7, n) != b + to) exit(3);
+    check("memset", n, to);
+    for (int away = -n - 2; away <= n + 2 && n <= 100; away++) {
+        to = 1000 + away, from = 1000;
+        fill();
+        for (int i = 0; i < n; i++) want[to + i] = i * 13 + 5 + from * 13;
+        if (own_memmove(b + to, b + from, n) != b + to) exit(3);
+        check("memmove", n, away);
+    }
+    for (int at = 0; at < n; at++)
+        for (int with = 0; with < 256; with += 51) {
+            unsigned char *x = a + ROOM - n, *y = b + ROOM - n;
+            for (int i = 0; i < n; i++) x[i] = y[i] = i;
+            if (own_memcmp(x, y, n) || own_bcmp(x, y, n)) exit(4);
+            y[at] = with;
+            for (int i = at + 1; i < n; i++) y[i] = ~x[i]; /* what differs first decides */
+            int got = own_memcmp(x, y, n), all = x[at] != y[at] ? x[at] - y[at] : at + 1 < n ? x[at + 1] - y[at + 1] : 0;
+            if (sign(got) != sign(all) || !got != !own_bcmp(x, y, n)) {
+                printf("memcmp of %d bytes that differ at %d by %d: %d\n", n, at, all, got);
+                exit(1);
+            }
+        }
+}
+int main(void) {
+    a = page(), b = page();
+    for (int n = 0; n <= 100; n++) lengths(n);
+    lengths(255), lengths(256), lengths(1000), lengths(4001);
+    puts("all of them");
+}
+"#;
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sys/arch.rs");
+    let source = fs::read_to_string(source).expect("the source");
+    let block = source
+        .split("global_asm!(")
+        .map(|rest| rest.split(");").next().unwrap_or(rest))
+        .find(|block| block.contains("memmove:"))
+        .expect("the memory routines of x86-64");
+    let mut text = String::from(".intel_syntax noprefix\n");
+    for literal in block.split('"').skip(1).step_by(2) {
+        text += &literal.replace(".text.near", ".text");
+        text.push('\n');
+    }
+    for name in ["memcpy", "memmove", "memset", "memcmp", "bcmp"] {
+        text = text.replace(name, &format!("own_{name}"));
+    }
+    text += ".section .note.GNU-stack\n";
+    let routines = Path::new(env!("CARGO_TARGET_TMPDIR")).join("everywhere/routines.s");
+    fs::create_dir_all(routines.parent().expect("a directory")).expect("a directory");
+    fs::write(&routines, text).expect("the text");
+    let options = ["-fno-builtin", routines.to_str().expect("UTF-8")];
+    if program("gcc").is_none() {
+        return skipped("no gcc here");
+    }
+    let calls = build("memory-routines", CALLS, &options).expect("it builds");
+    let output = Command::new(calls).output().expect("the program");
+    assert_eq!(said(&output).0, "all of them\n", "{output:?}");
+}
+
 /// The half of `src/sys/arch.rs` that this machine cannot run is at least understood by the
 /// assembler and the linker of its processor.
 #[test]

@@ -30,10 +30,11 @@ pub fn of_each<'t, 'n, const N: usize>(
         if unified.is_none() {
             unified = line.path_in(Hierarchy::V2);
         }
-        for (found, name) in found.iter_mut().zip(controllers) {
-            if found.is_none() {
-                let v1 = Hierarchy::V1(name);
-                *found = line.path_in(v1).map(|path| (v1, path));
+        for controller in line.controllers.split(|&b| b == b',') {
+            for (found, name) in found.iter_mut().zip(controllers) {
+                if found.is_none() && name == controller {
+                    *found = Some((Hierarchy::V1(name), line.path));
+                }
             }
         }
     }

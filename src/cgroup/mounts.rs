@@ -18,41 +18,53 @@ pub struct Mount<'t> {
     pub point: &'t [u8],
 }
 
-/// One line of the table.
-struct Line<'t> {
-    mount: Mount<'t>,
-    kind: &'t [u8],
-    options: &'t [u8],
-}
-
-impl<'t> Line<'t> {
+impl<'t> Mount<'t> {
+    /// Of one line of the table.
     fn parse(line: &'t [u8]) -> Option<Self> {
         let mut fields = fields(line);
         let root = fields.nth(3)?;
         let point = fields.next()?;
-        let kind = fields.by_ref().skip_while(|f| *f != b"-").nth(1)?;
-        // The last field: the source before it may be empty.
-        let options = if kind.starts_with(b"cgroup") {
-            fields.last()?
-        } else {
-            &[]
-        };
-        Some(Line {
-            mount: Mount { root, point },
-            kind,
-            options,
-        })
-    }
-
-    fn is_of(&self, hierarchy: Hierarchy<'_>) -> bool {
-        match hierarchy {
-            Hierarchy::V1(name) => {
-                self.kind == b"cgroup" && self.options.split(|&b| b == b',').any(|o| o == name)
-            }
-            Hierarchy::V2 => self.kind == b"cgroup2",
-        }
+        Some(Mount { root, point })
     }
 }
+
+/// What a line of the table says behind its `-`, where that is of a cgroup.
+struct Source<'t> {
+    kind: &'t [u8],
+    options: &'t [u8],
+}
+
+impl<'t> Source<'t> {
+    /// Nothing that stands in front of the type has a `- cgroup` in it.
+    fn parse(line: &'t [u8]) -> Option<Self> {
+        let rest = memchr::memchr_iter(b'-', line)
+            .filter_map(|at| line.get(at..))
+            .find(|rest| rest.starts_with(b"- cgroup"))?;
+        let mut fields = fields(rest).skip(1);
+        let kind = fields.next()?;
+        // The last field: the source before it may be empty.
+        let options = fields.last()?;
+        Some(Source { kind, options })
+    }
+
+    /// Which of `wanted` it shows.
+    fn is_of<const N: usize>(&self, wanted: &[Option<Cgroup<'_>>; N]) -> [bool; N] {
+        if self.kind != b"cgroup" {
+            let unified = self.kind == b"cgroup2";
+            return wanted.map(|w| unified && matches!(w, Some((Hierarchy::V2, _))));
+        }
+        let mut shown = [false; N];
+        for option in self.options.split(|&b| b == b',') {
+            for (shown, wanted) in shown.iter_mut().zip(wanted) {
+                *shown |= matches!(wanted, Some((Hierarchy::V1(name), _)) if *name == option);
+            }
+        }
+        shown
+    }
+}
+
+/// A cgroup: its hierarchy, and its path as in `/proc/PID/cgroup`.
+pub type Cgroup<'p> = (Hierarchy<'p>, &'p [u8]);
 
 /// The mount through which `path` (as in `/proc/PID/cgroup`) and most of its ancestors can be
 /// seen: of those whose root contains it the one with the highest root, and of equal ones the
@@ -68,20 +80,31 @@ pub fn find<'t>(table: &'t [u8], hierarchy: Hierarchy<'_>, path: &[u8]) -> Optio
 /// The same for several cgroups, in one pass over the table.
 pub fn find_each<'t, const N: usize>(
     table: &'t [u8],
-    wanted: [Option<(Hierarchy<'_>, &[u8])>; N],
+    wanted: [Option<Cgroup<'_>>; N],
 ) -> [Option<Mount<'t>>; N] {
     let mut best: [Option<Choice<'t>>; N] = [None; N];
     for line in lines(table) {
+        let source = Source::parse(line);
         // Nothing can be hidden yet: most lines need not be taken apart.
-        if best.iter().all(Option::is_none) && !is_cgroup(line) {
+        if source.is_none() && best.iter().all(Option::is_none) {
             continue;
         }
-        let Some(line) = Line::parse(line) else {
+        let Some(mount) = Mount::parse(line) else {
             continue;
         };
-        for (best, wanted) in best.iter_mut().zip(wanted) {
-            if let Some((hierarchy, path)) = wanted {
-                *best = choose(*best, &line, hierarchy, path);
+        for best in &mut best {
+            let hidden = |(_, old): &Choice| is_within(old.point, mount.point);
+            if mount.point != b"/" && best.as_ref().is_some_and(hidden) {
+                *best = None;
+            }
+        }
+        let Some(source) = source else {
+            continue;
+        };
+        let shown = source.is_of(&wanted).into_iter().zip(wanted);
+        for (best, (shown, wanted)) in best.iter_mut().zip(shown) {
+            if let (true, Some((_, path))) = (shown, wanted) {
+                *best = Some(choose(*best, mount, path));
             }
         }
     }
@@ -91,33 +114,14 @@ pub fn find_each<'t, const N: usize>(
 /// A mount, and whether its root contains the path.
 type Choice<'t> = (bool, Mount<'t>);
 
-/// The choice after one more line of the table.
-fn choose<'t>(
-    best: Option<Choice<'t>>,
-    line: &Line<'t>,
-    hierarchy: Hierarchy<'_>,
-    path: &[u8],
-) -> Option<Choice<'t>> {
-    let mount = line.mount;
-    let best = best.filter(|(_, old)| mount.point == b"/" || !is_within(old.point, mount.point));
-    if !line.is_of(hierarchy) {
-        return best;
-    }
+/// The choice after one more mount of the hierarchy.
+fn choose<'t>(best: Option<Choice<'t>>, mount: Mount<'t>, path: &[u8]) -> Choice<'t> {
     let inside = contains(mount.root, path);
-    let better = match best {
-        None => true,
-        Some((true, old)) => inside && mount.root.len() <= old.root.len(),
-        Some((false, _)) => inside,
-    };
-    if better { Some((inside, mount)) } else { best }
-}
-
-/// True if a line may be of a cgroup: `- cgroup` somewhere, which nothing else has before its type.
-fn is_cgroup(line: &[u8]) -> bool {
-    memchr::memchr_iter(b'-', line).any(|at| {
-        line.get(at..)
-            .is_some_and(|rest| rest.starts_with(b"- cgroup"))
-    })
+    match best {
+        Some((true, old)) if !inside || mount.root.len() > old.root.len() => (true, old),
+        Some((false, old)) if !inside => (false, old),
+        _ => (inside, mount),
+    }
 }
 
 impl Mount<'_> {

@@ -48,7 +48,11 @@ impl Host {
                 Some(b"MemTotal") => host.total = number(),
                 Some(b"MemAvailable") => host.available = number(),
                 Some(b"SwapTotal") => host.swap_total = number().unwrap_or(0),
-                Some(b"SwapFree") => host.swap_free = number().unwrap_or(0),
+                Some(b"SwapFree") => {
+                    host.swap_free = number().unwrap_or(0);
+                    // The last of the four in every kernel.
+                    break;
+                }
                 _ => {}
             }
         }

@@ -18,7 +18,7 @@ pub mod task_stat;
 pub mod uptime;
 pub mod vmstat;
 
-use crate::text::{Out, cut, decimal};
+use crate::text::{Out, blanks, cut, decimal, digits};
 
 /// Appends a line of the host and its newline.
 fn copy(line: &[u8], out: &mut Out<'_>) {
@@ -41,10 +41,9 @@ struct Entry<'t> {
 impl<'t> Entry<'t> {
     fn parse(line: &'t [u8]) -> Option<Self> {
         let (name, rest) = cut(line, b':')?;
-        let start = line.len().saturating_sub(rest.trim_ascii_start().len());
+        let start = name.len().saturating_add(1).saturating_add(blanks(rest));
         let (before, rest) = line.split_at_checked(start)?;
-        let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-        let (digits, after) = rest.split_at_checked(digits)?;
+        let (digits, after) = rest.split_at_checked(digits(rest))?;
         (!digits.is_empty()).then_some(Entry {
             name: name.trim_ascii_end(),
             before,
