@@ -34,6 +34,31 @@ struct Object {
     previous: *const Object,
 }
 
+/// Part of the linker's list, from one object to its end.
+struct Objects(*const Object);
+
+impl Object {
+    /// The path of its file; empty for the program.
+    fn path(&self) -> Option<&'static CStr> {
+        // SAFETY: a C string that lives as long as the object, which is none that could be unloaded
+        // (see `refers`; this one is preloaded).
+        (!self.name.is_null()).then(|| unsafe { super::memory::terminated(self.name) })
+    }
+}
+
+impl Iterator for Objects {
+    type Item = &'static Object;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'static Object> {
+        // SAFETY: the linker's list: valid objects, each linked to the next, null at the end. Whoever
+        // walks it stops before what could be unloaded meanwhile.
+        let object = unsafe { self.0.as_ref() }?;
+        self.0 = object.next;
+        Some(object)
+    }
+}
+
 #[repr(C)]
 struct Dynamic {
     tag: i64,
@@ -88,10 +113,9 @@ impl Next {
 #[unsafe(link_section = ".text.near")]
 fn find_next(name: &CStr) -> *const u8 {
     let name = Name::of(name);
-    let (first, own) = loaded();
-    let (remembered, mut object) = match BEHIND.get() {
+    let (remembered, rest) = match BEHIND.get() {
         Some(behind) => (behind.tables.get(..behind.count), behind.rest()),
-        None => (None, next_of(find_own())),
+        None => (None, behind_own()),
     };
     for tables in remembered.unwrap_or_default() {
         // SAFETY: objects that never go away.
@@ -100,41 +124,31 @@ fn find_next(name: &CStr) -> *const u8 {
             return found;
         }
     }
-    // SAFETY: the linker's list: valid objects, each linked to the next, null at the end.
-    unsafe {
-        while let Some(o) = object.as_ref() {
-            let found = lookup(o, &name);
-            if !found.is_null() {
-                return found;
-            }
-            object = o.next;
-        }
-        find_from(first, own, &name)
+    let found = find_in(rest, &name);
+    if found.is_null() {
+        find_in(loaded().0, &name)
+    } else {
+        found
     }
 }
 
 /// The address of `name` in the first object that has it, the program itself included: what a
 /// reference from any object would mean.
 pub fn find_first(name: &CStr) -> *const u8 {
-    let (first, own) = loaded();
-    // SAFETY: the linker's list.
-    unsafe { find_from(first, own, &Name::of(name)) }
+    find_in(loaded().0, &Name::of(name))
 }
 
-/// # Safety
-/// `first` must be the linker's list.
-unsafe fn find_from(first: *const Object, own: usize, name: &Name) -> *const u8 {
-    let mut object = first;
-    // SAFETY: the caller's.
-    while let Some(o) = unsafe { object.as_ref() } {
-        if o.dynamic as usize != own {
+/// The address of `name` in the first of `objects` that has it, this one left out.
+fn find_in(objects: Objects, name: &Name) -> *const u8 {
+    let own = loaded().1;
+    for object in objects {
+        if object.dynamic as usize != own {
             // SAFETY: an object of the list.
-            let found = unsafe { lookup(o, name) };
+            let found = unsafe { lookup(object, name) };
             if !found.is_null() {
                 return found;
             }
         }
-        object = o.next;
     }
     null()
 }
@@ -198,75 +212,63 @@ impl Found {
     fn read(&mut self) {
         let libc = Name::of(c"__errno_location");
         let own = find_own();
-        self.last = own;
+        self.last = own.map_or(null(), |own| own);
+        let mut last = self.last;
         let mut count = 0usize;
-        let mut object = next_of(own);
-        // SAFETY: the linker's list, and the tables of its objects.
-        unsafe {
-            while let Some(o) = object.as_ref() {
-                if let Some(tables) = Tables::of(o) {
-                    let is_libc = !tables.find(&libc).is_null();
-                    if let Some(room) = self.tables.get_mut(count) {
-                        *room = tables;
-                        count = count.wrapping_add(1);
-                        self.last = o;
-                    }
-                    if is_libc {
-                        self.count = count;
-                        return;
-                    }
-                }
-                object = o.next;
+        for object in behind_own() {
+            // SAFETY: an object of the list.
+            let Some(tables) = (unsafe { Tables::of(object) }) else {
+                continue;
+            };
+            // SAFETY: its tables.
+            let is_libc = !unsafe { tables.find(&libc) }.is_null();
+            if let Some(room) = self.tables.get_mut(count) {
+                *room = tables;
+                count = count.wrapping_add(1);
+                last = object;
+            }
+            if is_libc {
+                self.count = count;
+                self.last = last;
+                return;
             }
         }
-        self.last = own;
     }
 
     /// What the linker's list goes on with.
-    fn rest(&self) -> *const Object {
-        next_of(self.last)
+    fn rest(&self) -> Objects {
+        // SAFETY: an object of the list, or null.
+        Objects(unsafe { self.last.as_ref() }.map_or(null(), |last| last.next))
     }
 }
 
-fn next_of(object: *const Object) -> *const Object {
-    // SAFETY: an object of the linker's list, or null.
-    unsafe { object.as_ref() }.map_or(null(), |o| o.next)
-}
-
-/// This object in the linker's list; null in a namespace of its own (`dlmopen`, `LD_AUDIT`).
+/// This object in the linker's list; none in a namespace of its own (`dlmopen`, `LD_AUDIT`).
 #[unsafe(link_section = ".text.near")]
-fn find_own() -> *const Object {
-    let (mut object, own) = loaded();
-    // SAFETY: the linker's list.
-    while let Some(o) = unsafe { object.as_ref() } {
-        if o.dynamic as usize == own {
-            break;
-        }
-        object = o.next;
-    }
-    object
+fn find_own() -> Option<&'static Object> {
+    let (mut objects, own) = loaded();
+    objects.find(|object| object.dynamic as usize == own)
+}
+
+/// The objects behind this one.
+fn behind_own() -> Objects {
+    Objects(find_own().map_or(null(), |own| own.next))
 }
 
 /// True if an object that stands before libc, so that it was there from the start and stays, has a
 /// file name that begins with `file` and refers to `symbol` of another one.
 pub fn refers(file: &[u8], symbol: &CStr) -> bool {
     let libc = Name::of(c"__errno_location");
-    let mut object = loaded().0;
-    // SAFETY: the linker's list: valid objects with names that live as long; none is looked at that
-    // could be unloaded meanwhile.
-    unsafe {
-        while let Some(o) = object.as_ref() {
-            if !lookup(o, &libc).is_null() {
-                return false; // libc
-            }
-            if !o.name.is_null() {
-                let path = super::memory::terminated(o.name).to_bytes();
-                let last = memchr::memrchr(b'/', path).map_or(0, |slash| slash + 1);
-                if path.get(last..).is_some_and(|name| name.starts_with(file)) {
-                    return Tables::of(o).is_some_and(|t| t.refer_to(symbol));
-                }
-            }
-            object = o.next;
+    for object in loaded().0 {
+        // SAFETY: an object of the list.
+        let is_libc = !unsafe { lookup(object, &libc) }.is_null();
+        if is_libc {
+            return false;
+        }
+        let path = object.path().map_or(&b""[..], CStr::to_bytes);
+        let last = memchr::memrchr(b'/', path).map_or(0, |slash| slash.wrapping_add(1));
+        if path.get(last..).is_some_and(|name| name.starts_with(file)) {
+            // SAFETY: as above.
+            return unsafe { Tables::of(object).is_some_and(|t| t.refer_to(symbol)) };
         }
     }
     false
@@ -274,17 +276,12 @@ pub fn refers(file: &[u8], symbol: &CStr) -> bool {
 
 /// The path of the file that this object was loaded from, as the linker was told it.
 pub fn own_path() -> Option<&'static CStr> {
-    // SAFETY: the linker's list; names are C strings that live as long as their objects, and this
-    // object is never unloaded (it is preloaded).
-    unsafe {
-        let own = find_own().as_ref()?;
-        (!own.name.is_null()).then(|| super::memory::terminated(own.name))
-    }
+    find_own()?.path()
 }
 
-/// The head of the linker's list and the address of our own dynamic section.
+/// The linker's list and the address of our own dynamic section.
 #[unsafe(link_section = ".text.near")]
-fn loaded() -> (*const Object, usize) {
+fn loaded() -> (Objects, usize) {
     let (glibc, musl, own) = super::arch::linker_symbols();
     // SAFETY: `_r_debug` is a `struct r_debug`, `_dl_debug_addr` a pointer to one; a libc has one
     // of them, and it is filled in before any object's code runs.
@@ -298,7 +295,7 @@ fn loaded() -> (*const Object, usize) {
         };
         debug.as_ref().map_or(null(), |d| d.objects)
     };
-    (objects, own)
+    (Objects(objects), own)
 }
 
 /// What one object's dynamic section says of its symbols.
