@@ -6,7 +6,7 @@ use super::environment::settings;
 use super::set_errno;
 use super::values::recent_cpu_count;
 use crate::cpu_directory::{self, Entry};
-use crate::sys::link::{self, Next};
+use crate::sys::link::{self, Name, Next};
 use crate::sys::memory::terminated;
 use crate::sys::{self, Fd};
 use core::ffi::{c_char, c_int, c_void};
@@ -50,7 +50,7 @@ pub unsafe fn opened(directory: *mut DIR, path: *const c_char) -> *mut DIR {
         if directory.is_null() || !is_hidden(libc::AT_FDCWD, path) {
             return directory;
         }
-        let close = CLOSEDIR.address(c"closedir");
+        let close = CLOSEDIR.address(const { Name::of(c"closedir") });
         if !close.is_null() {
             core::mem::transmute::<*mut (), unsafe extern "C" fn(*mut DIR) -> c_int>(close)(
                 directory,
@@ -245,7 +245,7 @@ unsafe fn look_at_entry(directory: *mut DIR, entry: *mut dirent) -> bool {
         let Some(cpu) = Entry::parse(name(entry)) else {
             return false;
         };
-        let dirfd = DIRFD.address(c"dirfd");
+        let dirfd = DIRFD.address(const { Name::of(c"dirfd") });
         if dirfd.is_null() {
             return false;
         }
@@ -300,9 +300,11 @@ fn is_directory_of_cpus_at(dir: c_int) -> bool {
 
 fn free(place: *mut c_void) {
     static FREE: Next = Next::new();
-    let free = FREE.address(c"free");
+    let free = FREE.address(const { Name::of(c"free") });
     let free = if free.is_null() {
-        link::find_first(c"free").cast_mut().cast()
+        link::find_first(const { Name::of(c"free") })
+            .cast_mut()
+            .cast()
     } else {
         free
     };

@@ -17,7 +17,9 @@ pub fn current() -> *const *const c_char {
     static VARIABLE: AtomicPtr<*const *const c_char> = AtomicPtr::new(null_mut());
     let mut variable = VARIABLE.load(Ordering::Relaxed);
     if variable.is_null() {
-        variable = link::find_first(c"environ").cast_mut().cast();
+        variable = link::find_first(const { link::Name::of(c"environ") })
+            .cast_mut()
+            .cast();
         VARIABLE.store(variable, Ordering::Relaxed);
     }
     // SAFETY: `environ` is libc's variable of that type.

@@ -8,7 +8,7 @@
 use super::environment::{self, settings};
 use crate::config;
 use crate::files::last_component;
-use crate::sys::link::{self, Next};
+use crate::sys::link::{self, Name, Next};
 use crate::sys::memory::{Block, strings};
 use crate::sys::{self, arch};
 use crate::text::{Out, cut};
@@ -152,9 +152,13 @@ pub unsafe fn execv(
     static EXECVE: Next = Next::new();
     // SAFETY: the caller's; execv is execve with environ.
     unsafe {
-        own_environment(&EXECVE, c"execve", path, arguments, &|| {
-            next(path, arguments)
-        })
+        own_environment(
+            &EXECVE,
+            const { Name::of(c"execve") },
+            path,
+            arguments,
+            &|| next(path, arguments),
+        )
     }
 }
 
@@ -170,9 +174,13 @@ pub unsafe fn execvp(
     static EXECVPE: Next = Next::new();
     // SAFETY: the caller's; execvp is execvpe with environ.
     unsafe {
-        own_environment(&EXECVPE, c"execvpe", path, arguments, &|| {
-            next(path, arguments)
-        })
+        own_environment(
+            &EXECVPE,
+            const { Name::of(c"execvpe") },
+            path,
+            arguments,
+            &|| next(path, arguments),
+        )
     }
 }
 
@@ -180,7 +188,7 @@ pub unsafe fn execvp(
 /// `name` must be `execve` or `execvpe`, and the arguments theirs.
 unsafe fn own_environment(
     with_environment: &Next,
-    name: &CStr,
+    name: Name,
     path: *const c_char,
     arguments: Environment,
     without: &dyn Fn() -> c_int,
@@ -271,8 +279,8 @@ unsafe fn listed(
     };
     let arguments = (0..).map(argument).take_while(|pointer| !pointer.is_null());
     let address = match which {
-        Listed::Execlp => EXECVPE.address(c"execvpe"),
-        Listed::Execl | Listed::Execle => EXECVE.address(c"execve"),
+        Listed::Execlp => EXECVPE.address(const { Name::of(c"execvpe") }),
+        Listed::Execl | Listed::Execle => EXECVE.address(const { Name::of(c"execve") }),
     };
     if address.is_null() {
         return -1;

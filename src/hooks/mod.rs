@@ -86,8 +86,10 @@ fn absent<T: Absent>() -> T {
 /// Writes `errno`, where the library makes an error of its own.
 #[cfg(feature = "preload")]
 fn set_errno(value: core::ffi::c_int) {
-    static LOCATION: crate::sys::link::Next = crate::sys::link::Next::new();
-    let location = LOCATION.address(c"__errno_location");
+    use crate::sys::link::{Name, Next};
+
+    static LOCATION: Next = Next::new();
+    let location = LOCATION.address(const { Name::of(c"__errno_location") });
     if !location.is_null() {
         // SAFETY: glibc and musl both have this function; it gives the calling thread's errno.
         unsafe {
@@ -113,7 +115,7 @@ macro_rules! hooks {
         #[cfg(feature = "preload")]
         mod exported {
             use super::*;
-            use crate::sys::link::Next;
+            use crate::sys::link::{Name, Next};
             use core::ffi::{CStr, c_char, c_double, c_int, c_long, c_uint, c_void};
             use libc::{DIR, FILE, cpu_set_t, dirent, fpos64_t, fpos_t, glob_t, iovec, mode_t, off64_t, off_t, pid_t, pthread_t, size_t, ssize_t, stat as Status};
 
@@ -122,9 +124,9 @@ macro_rules! hooks {
                 #[unsafe(no_mangle)]
                 unsafe extern "C" fn $name($($arg: $ty),*) $(-> $ret)? {
                     static NEXT: Next = Next::new();
-                    const NAME: &CStr =
+                    const NAME: Name =
                         match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                            Ok(name) => name,
+                            Ok(name) => Name::of(name),
                             Err(_) => unreachable!(),
                         };
                     let address = NEXT.address(NAME);

@@ -6,7 +6,7 @@ use super::{cpu_directory, set_errno};
 use crate::descriptor;
 use crate::files;
 use crate::sys::Fd;
-use crate::sys::link::Next;
+use crate::sys::link::{Name, Next};
 use crate::sys::memory::terminated;
 use core::ffi::{c_char, c_int};
 use libc::FILE;
@@ -59,7 +59,7 @@ pub unsafe fn stream(stream: *mut FILE, path: *const c_char, mode: *const c_char
 /// `stream` must be open and nobody's.
 unsafe fn close(stream: *mut FILE) {
     static FCLOSE: Next = Next::new();
-    let fclose = FCLOSE.address(c"fclose");
+    let fclose = FCLOSE.address(const { Name::of(c"fclose") });
     if !fclose.is_null() {
         // SAFETY: the C standard's fclose; the caller's.
         unsafe {
@@ -114,7 +114,7 @@ unsafe fn look_at_stream(stream: *mut FILE, path: *const c_char, mode: *const c_
 /// `stream` must be open.
 pub unsafe fn number(stream: *mut FILE) -> Option<c_int> {
     static FILENO: Next = Next::new();
-    let fileno = FILENO.address(c"fileno");
+    let fileno = FILENO.address(const { Name::of(c"fileno") });
     if fileno.is_null() {
         return None;
     }

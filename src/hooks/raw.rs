@@ -3,7 +3,7 @@
 
 use super::environment::settings;
 use super::{open, values};
-use crate::sys::link::Next;
+use crate::sys::link::{Name, Next};
 use core::ffi::{c_int, c_long};
 
 /// libc's own `syscall`.
@@ -11,7 +11,7 @@ pub static NEXT: Next = Next::new();
 
 /// Finds libc's own `syscall`, for the jump.
 pub extern "C" fn resolve() -> *mut () {
-    NEXT.address(c"syscall")
+    NEXT.address(const { Name::of(c"syscall") })
 }
 
 /// The calls that ask about the machine.

@@ -4,7 +4,7 @@
 use super::environment::settings;
 use super::open::number;
 use crate::descriptor;
-use crate::sys::link::Next;
+use crate::sys::link::{Name, Next};
 use core::ffi::{c_int, c_void};
 use libc::FILE;
 
@@ -80,7 +80,7 @@ unsafe fn restart(stream: *mut FILE) {
     if descriptor::recognise(fd).is_none() {
         return;
     }
-    let fflush = FFLUSH.address(c"fflush");
+    let fflush = FFLUSH.address(const { Name::of(c"fflush") });
     if !fflush.is_null() {
         // SAFETY: the C standard's fflush; the stream is open.
         unsafe {

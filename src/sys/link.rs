@@ -83,16 +83,17 @@ pub struct Next(AtomicPtr<()>);
 
 impl Next {
     /// Nothing found yet.
+    #[allow(clippy::new_without_default)] // for statics, which no `default()` can make
     pub const fn new() -> Next {
         Next(AtomicPtr::new(core::ptr::null_mut()))
     }
 
     /// The address of `name`, the same at each call; null where no object behind this one has it.
     #[inline(always)]
-    pub fn address(&self, name: &CStr) -> *mut () {
+    pub fn address(&self, name: Name) -> *mut () {
         let found = self.0.load(Ordering::Relaxed);
         if found.is_null() {
-            self.look_up(name)
+            self.look_up(name.text, name.gnu_hash)
         } else {
             found
         }
@@ -101,8 +102,8 @@ impl Next {
     #[cold]
     #[inline(never)]
     #[unsafe(link_section = ".text.near")]
-    fn look_up(&self, name: &CStr) -> *mut () {
-        let address = find_next(name).cast_mut().cast();
+    fn look_up(&self, text: &'static CStr, gnu_hash: u32) -> *mut () {
+        let address = find_next(Name { text, gnu_hash }).cast_mut().cast();
         self.0.store(address, Ordering::Relaxed);
         address
     }
@@ -111,8 +112,7 @@ impl Next {
 /// The address of `name` in the objects behind this one, or, if this object was loaded last, in
 /// those before it.
 #[unsafe(link_section = ".text.near")]
-fn find_next(name: &CStr) -> *const u8 {
-    let name = Name::of(name);
+fn find_next(name: Name) -> *const u8 {
     let (remembered, rest) = match BEHIND.get() {
         Some(behind) => (behind.tables.get(..behind.count), behind.rest()),
         None => (None, behind_own()),
@@ -134,8 +134,8 @@ fn find_next(name: &CStr) -> *const u8 {
 
 /// The address of `name` in the first object that has it, the program itself included: what a
 /// reference from any object would mean.
-pub fn find_first(name: &CStr) -> *const u8 {
-    find_in(loaded().0, &Name::of(name))
+pub fn find_first(name: Name) -> *const u8 {
+    find_in(loaded().0, &name)
 }
 
 /// The address of `name` in the first of `objects` that has it, this one left out.
@@ -186,14 +186,15 @@ impl Behind {
     #[unsafe(link_section = ".text.near")]
     fn get(&self) -> Option<&Found> {
         let state = &self.state;
-        match state.compare_exchange(EMPTY, BEING_READ, Ordering::Acquire, Ordering::Acquire) {
+        if state.load(Ordering::Acquire) != READ {
+            let taken =
+                state.compare_exchange(EMPTY, BEING_READ, Ordering::Acquire, Ordering::Relaxed);
+            if taken.is_err() {
+                return None;
+            }
             // SAFETY: nobody else has taken it, nobody reads before READ.
-            Ok(_) => unsafe {
-                (*self.found.get()).read();
-                state.store(READ, Ordering::Release);
-            },
-            Err(READ) => {}
-            Err(_) => return None,
+            unsafe { (*self.found.get()).read() };
+            state.store(READ, Ordering::Release);
         }
         // SAFETY: READ, so it is not written any more.
         Some(unsafe { &*self.found.get() })
@@ -298,27 +299,43 @@ fn loaded() -> (Objects, usize) {
     (Objects(objects), own)
 }
 
-/// What one object's dynamic section says of its symbols.
+/// What one object's dynamic section says of its symbols, and the head of its hash table: all that a
+/// look-up needs of an object that has not the name is this, one line of a cache, and one word of the
+/// Bloom filter.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
 struct Tables {
     base: usize,
     symbols: *const Symbol,
     strings: *const c_char,
-    gnu_hash: *const u32,
-    sysv_hash: *const u32,
     versions: *const u16,
+    /// Null: it has no GNU hash table.
+    bloom: *const u64,
+    /// Of the GNU hash table; without one, where the System V one begins, or null.
+    buckets: *const u32,
+    bucket_count: u32,
+    bloom_mask: u32,
+    bloom_shift: u32,
+    /// The first symbol that is in the GNU hash table.
+    first: u32,
 }
 
 /// A name with its hash.
-struct Name<'n> {
-    text: &'n CStr,
+#[derive(Clone, Copy)]
+pub struct Name {
+    text: &'static CStr,
     gnu_hash: u32,
 }
 
-impl Name<'_> {
-    fn of(text: &CStr) -> Name<'_> {
-        let gnu_hash = text.to_bytes().iter().fold(5381u32, |h, b| {
-            h.wrapping_mul(33).wrapping_add(u32::from(*b))
-        });
+impl Name {
+    /// For a constant: then nothing is left to compute.
+    pub const fn of(text: &'static CStr) -> Name {
+        let mut gnu_hash = 5381u32;
+        let mut rest = text.to_bytes();
+        while let [byte, more @ ..] = rest {
+            gnu_hash = gnu_hash.wrapping_mul(33).wrapping_add(*byte as u32);
+            rest = more;
+        }
         Name { text, gnu_hash }
     }
 }
@@ -336,9 +353,13 @@ impl Tables {
         base: 0,
         symbols: null(),
         strings: null(),
-        gnu_hash: null(),
-        sysv_hash: null(),
         versions: null(),
+        bloom: null(),
+        buckets: null(),
+        bucket_count: 0,
+        bloom_mask: 0,
+        bloom_shift: 0,
+        first: 0,
     };
 
     /// None for an object without symbols.
@@ -356,6 +377,7 @@ impl Tables {
             base: object.base,
             ..Tables::NONE
         };
+        let mut gnu_hash = null::<u32>();
         let mut entry = object.dynamic;
         // SAFETY: a dynamic section ends with DT_NULL.
         while let Some(d) = unsafe { entry.as_ref() } {
@@ -368,15 +390,32 @@ impl Tables {
             };
             match d.tag {
                 0 => break,
-                DT_HASH => tables.sysv_hash = address as *const u32,
+                DT_HASH => tables.buckets = address as *const u32,
                 DT_STRTAB => tables.strings = address as *const c_char,
                 DT_SYMTAB => tables.symbols = address as *const Symbol,
-                DT_GNU_HASH => tables.gnu_hash = address as *const u32,
+                DT_GNU_HASH => gnu_hash = address as *const u32,
                 DT_VERSYM => tables.versions = address as *const u16,
                 _ => {}
             }
             // SAFETY: not the last entry, so there is one more.
             entry = unsafe { entry.add(1) };
+        }
+        if !gnu_hash.is_null() {
+            // SAFETY: header (4 words), Bloom filter (words of 64 bits, a power of two of them), buckets,
+            // chains.
+            unsafe {
+                let words = *gnu_hash.add(2);
+                let bloom = gnu_hash.add(4);
+                tables.bucket_count = *gnu_hash;
+                tables.first = *gnu_hash.add(1);
+                tables.bloom = bloom.cast();
+                tables.bloom_mask = words.wrapping_sub(1);
+                tables.bloom_shift = *gnu_hash.add(3);
+                tables.buckets = bloom.add(words as usize * 2);
+                if words == 0 || tables.bucket_count == 0 {
+                    return None;
+                }
+            }
         }
         (!tables.symbols.is_null() && !tables.strings.is_null()).then_some(tables)
     }
@@ -387,14 +426,10 @@ impl Tables {
     /// # Safety
     /// The tables must be those of a loaded object.
     unsafe fn refer_to(&self, name: &CStr) -> bool {
-        if self.gnu_hash.is_null() {
-            return false;
-        }
-        // SAFETY: the second word of the header; all symbols below it are within the table, their
-        // names within the strings.
+        // SAFETY: all symbols below the first one of the hash table are within the symbol table, their
+        // names within the strings; without a GNU hash table there are none.
         unsafe {
-            let first = *self.gnu_hash.add(1);
-            (1..first).any(|index| {
+            (1..self.first).any(|index| {
                 let symbol = &*self.symbols.add(index as usize);
                 let text = self.strings.add(symbol.name as usize);
                 symbol.section == 0 && super::memory::terminated(text) == name
@@ -410,9 +445,9 @@ impl Tables {
     unsafe fn find(&self, name: &Name) -> *const u8 {
         // SAFETY: the caller's.
         unsafe {
-            if !self.gnu_hash.is_null() {
+            if !self.bloom.is_null() {
                 self.by_gnu_hash(name)
-            } else if !self.sysv_hash.is_null() {
+            } else if !self.buckets.is_null() {
                 self.by_sysv_hash(name.text)
             } else {
                 null()
@@ -425,28 +460,21 @@ impl Tables {
     #[unsafe(link_section = ".text.near")]
     unsafe fn by_gnu_hash(&self, name: &Name) -> *const u8 {
         let hash = name.gnu_hash;
-        // SAFETY: header (4 words), Bloom filter (words of 64 bits), buckets, chains; every index
-        // below is bounded by the header's own counts or by the chain's end mark.
+        // SAFETY: every index below is bounded by the header's own counts or by the chain's end mark.
         unsafe {
-            let t = self.gnu_hash;
-            let (buckets, first, words, shift) = (*t, *t.add(1), *t.add(2), *t.add(3));
-            if buckets == 0 || words == 0 {
+            let word = self.bloom.add(((hash / 64) & self.bloom_mask) as usize);
+            let both = 1u64 << (hash % 64) | 1u64 << (hash.wrapping_shr(self.bloom_shift) % 64);
+            if word.read_unaligned() & both != both {
                 return null();
             }
-            let bloom = t.add(4).cast::<u64>();
-            let word = bloom.add((hash / 64 % words) as usize).read_unaligned();
-            let both = 1u64 << (hash % 64) | 1u64 << (hash.wrapping_shr(shift) % 64);
-            if word & both != both {
+            let bucket = hash.checked_rem(self.bucket_count).unwrap_or(0);
+            let mut index = *self.buckets.add(bucket as usize);
+            if index < self.first {
                 return null();
             }
-            let bucket = t.add(4).add(words as usize * 2);
-            let chain = bucket.add(buckets as usize);
-            let mut index = *bucket.add((hash % buckets) as usize);
-            if index < first {
-                return null();
-            }
+            let chain = self.buckets.add(self.bucket_count as usize);
             loop {
-                let entry = *chain.add((index - first) as usize);
+                let entry = *chain.add((index - self.first) as usize);
                 if (entry | 1) == (hash | 1) {
                     let found = self.accept(index, name.text);
                     if !found.is_null() {
@@ -471,7 +499,7 @@ impl Tables {
         });
         // SAFETY: bucket count, chain count, buckets, chains; a chain ends with index 0.
         unsafe {
-            let t = self.sysv_hash;
+            let t = self.buckets;
             let (buckets, chains) = (*t, *t.add(1));
             if buckets == 0 {
                 return null();
