@@ -242,13 +242,18 @@ static long middle_mean(long *times, int n) {
 }
 
 /* The first kind's time, and how much more than it each other took in the same round: what changes
- * slower than a round lasts cancels out. Each round begins with another kind. */
+ * slower than a round lasts cancels out. Each round in an order of its own: the caches are as the one
+ * before left them. */
 static void runs(int n, int together, char *program, char **preloads, int kinds) {
     long *times = calloc((size_t)n * kinds, sizeof *times);
     pid_t *pids = calloc(together, sizeof *pids);
+    int *turns = calloc(kinds, sizeof *turns);
+    for (int k = 0; k < kinds; k++) turns[k] = k;
     for (int i = 0; i < n; i++)
         for (int turn = 0; turn < kinds; turn++) {
-            int k = (i + turn) % kinds;
+            int other = turn + rand() % (kinds - turn), k = turns[other];
+            turns[other] = turns[turn];
+            turns[turn] = k;
             long begin = now();
             for (int j = 0; j < together; j++) pids[j] = start(program, preloads[k]);
             for (int j = 0; j < together; j++) {
