@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::snapshot::{Quota, Rounding};
-use crate::text::{cut, decimal, lines, trim};
+use crate::text::{cut, decimal, leading_decimal, lines, trim};
 
 /// The values in force. Text is borrowed from where it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,8 +272,7 @@ fn quota(text: &[u8]) -> Option<Quota> {
 /// Bytes, or with K, M, G, Ki, Mi, Gi: all of them powers of 1024, as Docker reads `-m 512M` and
 /// Kubernetes `512Mi`. At least one page, for a machine of nothing is not one.
 fn size(text: &[u8]) -> Option<u64> {
-    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
-    let (number, unit) = text.split_at_checked(digits)?;
+    let (number, unit) = leading_decimal(text)?;
     let shift = match unit {
         b"" => 0,
         b"K" | b"Ki" => 10,
@@ -281,7 +280,7 @@ fn size(text: &[u8]) -> Option<u64> {
         b"G" | b"Gi" => 30,
         _ => return None,
     };
-    let bytes = decimal(number)?.checked_mul(1u64 << shift)?;
+    let bytes = number.checked_mul(1u64 << shift)?;
     (4096..u64::MAX).contains(&bytes).then_some(bytes)
 }
 

@@ -152,13 +152,8 @@ pub unsafe fn execv(
     static EXECVE: Next = Next::new();
     // SAFETY: the caller's; execv is execve with environ.
     unsafe {
-        own_environment(
-            &EXECVE,
-            const { Name::of(c"execve") },
-            path,
-            arguments,
-            &|| next(path, arguments),
-        )
+        let address = EXECVE.address(const { Name::of(c"execve") });
+        own_environment(address, path, arguments, &|| next(path, arguments))
     }
 }
 
@@ -174,27 +169,20 @@ pub unsafe fn execvp(
     static EXECVPE: Next = Next::new();
     // SAFETY: the caller's; execvp is execvpe with environ.
     unsafe {
-        own_environment(
-            &EXECVPE,
-            const { Name::of(c"execvpe") },
-            path,
-            arguments,
-            &|| next(path, arguments),
-        )
+        let address = EXECVPE.address(const { Name::of(c"execvpe") });
+        own_environment(address, path, arguments, &|| next(path, arguments))
     }
 }
 
 /// # Safety
-/// `name` must be `execve` or `execvpe`, and the arguments theirs.
+/// `address` must be that of libc's `execve` or `execvpe`, or null, and the arguments theirs.
 unsafe fn own_environment(
-    with_environment: &Next,
-    name: Name,
+    address: *mut (),
     path: *const c_char,
     arguments: Environment,
     without: &dyn Fn() -> c_int,
 ) -> c_int {
     type Exec = unsafe extern "C" fn(*const c_char, Environment, Environment) -> c_int;
-    let address = with_environment.address(name);
     if address.is_null() {
         return without();
     }

@@ -9,7 +9,7 @@
 
 use super::{Entry, copy};
 use crate::snapshot::Cpus;
-use crate::text::{Out, decimal, lines};
+use crate::text::{Out, leading_decimal, lines};
 
 /// `/proc/cpuinfo`; `host` is the kernel's. The CPUs of the container are the first of the
 /// cpuset, renumbered from 0; if the host's text does not have that many of the cpuset (it has
@@ -78,11 +78,10 @@ impl<'t> Stanza<'t> {
         if let Some(row) = line.strip_prefix(b"processor ")
             && row.first().is_some_and(u8::is_ascii_digit)
         {
-            let digits = row.iter().take_while(|b| b.is_ascii_digit()).count();
-            let (number, after) = row.split_at_checked(digits)?;
+            let (cpu, after) = leading_decimal(row)?;
             return Some(Stanza {
                 kind: Kind::Row,
-                cpu: decimal(number)?,
+                cpu,
                 before: b"processor ",
                 after,
             });

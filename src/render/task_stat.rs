@@ -2,7 +2,7 @@
 //! the container's clock, or `ps` would compute ages and loads from two worlds.
 #![forbid(unsafe_code)]
 
-use crate::text::{Out, decimal};
+use crate::text::{Out, leading_decimal};
 
 /// Spaces between the end of the name and the start time, field 22: fields 3 to 21 stand between.
 const SPACES: usize = 20;
@@ -31,16 +31,14 @@ fn start_time(text: &[u8]) -> Option<(&[u8], u64, &[u8])> {
         .filter(|(_, b)| **b == b' ')
         .nth(SPACES.checked_sub(1)?)?;
     let (before, rest) = text.split_at_checked(at.checked_add(1)?)?;
-    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-    let (start, after) = rest.split_at_checked(digits)?;
-    Some((before, decimal(start)?, after))
+    let (start, after) = leading_decimal(rest)?;
+    Some((before, start, after))
 }
 
 /// The number of the task: the line begins `4711 (`.
 pub fn number(text: &[u8]) -> Option<u64> {
-    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
-    let (number, rest) = text.split_at_checked(digits)?;
-    rest.starts_with(b" (").then(|| decimal(number))?
+    let (number, rest) = leading_decimal(text)?;
+    rest.starts_with(b" (").then_some(number)
 }
 
 #[cfg(test)]
