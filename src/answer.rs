@@ -250,10 +250,10 @@ pub fn start_ticks<K: Kernel>(
     let place = kernel.place(arena).map_err(unreadable)?;
     // As uptime: without CPU time of its own the container has the host's clock.
     place.home_or_root(gather::Controller::Cpuacct, settings.cpus.is_some())?;
-    let start = place
-        .start_ticks
-        .filter(|_| settings.container_time && !kernel.holds_against_boot());
-    start.ok_or((Trouble::NoContainer, Errno(0)))
+    if !settings.container_time || kernel.holds_against_boot() {
+        return Err((Trouble::NoContainer, Errno(0)));
+    }
+    kernel.start_ticks().ok_or((Trouble::NoContainer, Errno(0)))
 }
 
 /// How many CPUs there are.
@@ -313,7 +313,7 @@ pub fn sysinfo<K: Kernel>(
         info.loads = loadavg::sysinfo_loads(&load);
         info.procs = u16::try_from(tasks.total).unwrap_or(u16::MAX);
         if settings.container_time {
-            info.uptime = (gather::age(kernel, &place)?.age_us / 1_000_000) as i64;
+            info.uptime = (gather::age(kernel)?.age_us / 1_000_000) as i64;
         }
         Ok(())
     });
@@ -368,7 +368,7 @@ fn sample<'m, K: Kernel>(
 ) -> Result<(Sample<'m>, Age), Failure> {
     let (cpus, level) = gather::cpus(kernel, place, settings, arena)?;
     let time = gather::cpu_time(kernel, place, settings, &cpus, level, arena)?;
-    let age = gather::age(kernel, place)?;
+    let age = gather::age(kernel)?;
     Ok((
         Sample {
             age_us: age.age_us,
@@ -387,7 +387,7 @@ fn load<'m, K: Kernel>(
     arena: &mut Arena<'m>,
 ) -> Result<(Load, Tasks), Failure> {
     place.home_or_root(gather::Controller::Cpuacct, settings.cpus.is_some())?;
-    let age_us = gather::age(kernel, place)?.age_us;
+    let age_us = gather::age(kernel)?.age_us;
     if let Some(load) = kernel.sampled_load(place, age_us, settings, arena) {
         return Ok((load, kernel.tasks(place, arena).map_err(unreadable)?));
     }

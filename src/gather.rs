@@ -44,6 +44,16 @@ pub trait Kernel {
     /// The container's tasks; how many threads in R and D, how many at all.
     fn tasks(&self, place: &Place, arena: &mut Arena) -> Result<Tasks, Errno>;
 
+    /// Inode of the PID namespace of whoever asks; `None` where it is hidden.
+    fn pid_namespace(&self) -> Option<u64> {
+        namespace_of(self)
+    }
+
+    /// When that namespace's PID 1 started, ticks since boot; `None` where it is hidden.
+    fn start_ticks(&self) -> Option<u64> {
+        start_of(self)
+    }
+
     /// Where the container's files are. The live one remembers it for a second.
     fn place<'m>(&self, arena: &mut Arena<'m>) -> Result<Place<'m>, Errno> {
         locate(self, arena)
@@ -161,15 +171,13 @@ impl<'m> Home<'m> {
     }
 }
 
-/// Where the container is: its cgroups and its PID namespace.
+/// Where the container is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place<'m> {
     /// By [`Controller`].
     pub homes: [Option<Home<'m>>; Controller::ALL.len()],
-    /// The PID namespace is the host's.
-    pub initial_pid_namespace: bool,
-    /// When the namespace's PID 1 started, ticks since boot; `None` where it is hidden.
-    pub start_ticks: Option<u64>,
+    /// [`Kernel::pid_namespace`], where it had to be known to find them.
+    pub pid_namespace: Option<u64>,
 }
 
 impl<'m> Place<'m> {
@@ -215,8 +223,31 @@ pub fn read_in<'m, K: Kernel + ?Sized>(
     kernel.read(path, arena)
 }
 
-/// What `/proc/PID/ns/pid` says in the host's own: `PROC_PID_INIT_INO` of linux/proc_ns.h.
-pub const INITIAL_PID_NAMESPACE: &[u8] = b"pid:[4026531836]";
+/// Inode of the host's own PID namespace: `PROC_PID_INIT_INO` of linux/proc_ns.h.
+pub const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// Asks `kernel` for [`Kernel::pid_namespace`]: a link that says `pid:[INODE]`.
+pub fn namespace_of<K: Kernel + ?Sized>(kernel: &K) -> Option<u64> {
+    let mut room = [0; 64];
+    let link = kernel
+        .read_link(c"/proc/self/ns/pid", &mut Arena::new(&mut room))
+        .ok()?;
+    decimal(link.strip_prefix(b"pid:[")?.strip_suffix(b"]")?)
+}
+
+/// Asks `kernel` for [`Kernel::start_ticks`].
+pub fn start_of<K: Kernel + ?Sized>(kernel: &K) -> Option<u64> {
+    let mut room = [0; 1024];
+    let stat = kernel
+        .read(c"/proc/1/stat", &mut Arena::new(&mut room))
+        .ok()?;
+    start_ticks(stat)
+}
+
+/// Whether `kernel` is asked from the host's own PID namespace.
+pub fn is_in_initial_pid_namespace<K: Kernel + ?Sized>(kernel: &K) -> bool {
+    kernel.pid_namespace() == Some(INITIAL_PID_NAMESPACE)
+}
 
 /// Finds the container (NUMBERS section 1).
 pub fn locate<'m, K: Kernel + ?Sized>(
@@ -224,29 +255,26 @@ pub fn locate<'m, K: Kernel + ?Sized>(
     arena: &mut Arena<'m>,
 ) -> Result<Place<'m>, Errno> {
     let own = kernel.read(c"/proc/self/cgroup", arena)?;
-    let initial_pid_namespace = kernel
-        .read_link(c"/proc/self/ns/pid", arena)
-        .is_ok_and(|link| link == INITIAL_PID_NAMESPACE);
-    let pid1 = if initial_pid_namespace {
-        own
-    } else {
+    // No hierarchy of v1 is called pressure: that is found on v2 or nowhere.
+    let mine = membership::of_each(own, Controller::ALL.map(Controller::name));
+    // The root of the cgroup namespace is the whole container, wherever PID 1 is.
+    let named = mine.iter().flatten().any(|(_, path)| *path != b"/");
+    let pid_namespace = named.then(|| kernel.pid_namespace()).flatten();
+    let initial = pid_namespace == Some(INITIAL_PID_NAMESPACE);
+    let pid1 = if named && !initial {
         kernel.read(c"/proc/1/cgroup", arena).unwrap_or(own)
+    } else {
+        own
     };
     let table = kernel.read_long(c"/proc/self/mountinfo", arena)?;
-    let start_ticks = kernel
-        .read(c"/proc/1/stat", arena)
-        .ok()
-        .and_then(start_ticks);
-    // No hierarchy of v1 is called pressure: that is found on v2 or nowhere.
-    let cgroups = membership::of_each(own, Controller::ALL.map(Controller::name)).map(|found| {
+    let cgroups = mine.map(|found| {
         let (hierarchy, mine) = found?;
         let whole = if own == pid1 {
             mine
         } else {
             membership::path(pid1, hierarchy).unwrap_or(mine)
         };
-        let cgroup = membership::container(mine, whole, initial_pid_namespace);
-        Some((hierarchy, cgroup))
+        Some((hierarchy, membership::container(mine, whole, initial)))
     });
     let mut homes: [Option<Home<'m>>; Controller::ALL.len()] = [None; Controller::ALL.len()];
     let mut unified_home = None;
@@ -285,8 +313,7 @@ pub fn locate<'m, K: Kernel + ?Sized>(
     }
     Ok(Place {
         homes,
-        initial_pid_namespace,
-        start_ticks,
+        pid_namespace,
     })
 }
 
@@ -564,13 +591,10 @@ pub fn cpu_time<'m, K: Kernel>(
 }
 
 /// How old the container is.
-pub fn age<K: Kernel>(kernel: &K, place: &Place) -> Result<Age, Failure> {
+pub fn age<K: Kernel>(kernel: &K) -> Result<Age, Failure> {
     const TICK_US: u64 = 10_000;
     let unreadable = |e| (Trouble::Unreadable, e);
-    let start_ticks = place
-        .start_ticks
-        .ok_or(Errno::MISSING)
-        .map_err(unreadable)?;
+    let start_ticks = kernel.start_ticks().ok_or(unreadable(Errno::MISSING))?;
     let now = kernel.boot_us().map_err(unreadable)?;
     let age_us = now.saturating_sub(start_ticks.saturating_mul(TICK_US));
     Ok(Age {

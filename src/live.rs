@@ -111,8 +111,19 @@ impl Kernel for Live {
         last.recall(arena)
     }
 
+    fn pid_namespace(&self) -> Option<u64> {
+        remembered(
+            |last| &mut last.pid_namespace,
+            || gather::namespace_of(self),
+        )
+    }
+
+    fn start_ticks(&self) -> Option<u64> {
+        remembered(|last| &mut last.start_ticks, || gather::start_of(self))
+    }
+
     fn tasks(&self, place: &Place, arena: &mut Arena) -> Result<Tasks, Errno> {
-        tasks::count(place, &mut arena.scratch())
+        tasks::count(self, b"", place, &mut arena.scratch())
     }
 
     fn account<'m, R>(
@@ -197,10 +208,31 @@ impl Kernel for Live {
             &store,
             sample,
             pressure_us,
-            || may_start(settings, place),
+            || may_start(self, settings, place),
             start,
         )
     }
+}
+
+/// What was found out together with the place, or what `ask` says: it stays true as long as the
+/// place does. What is hidden may be shown later.
+fn remembered(
+    field: impl Fn(&mut LastPlace) -> &mut u64,
+    ask: impl FnOnce() -> Option<u64>,
+) -> Option<u64> {
+    let last = || {
+        let last = memory().ok().and_then(|m| m.place.take());
+        last.filter(|last| last.found_us != 0)
+    };
+    let known = last().map_or(LastPlace::UNKNOWN, |mut last| *field(&mut last));
+    if known != LastPlace::UNKNOWN {
+        return Some(known);
+    }
+    let found = ask()?;
+    if let Some(mut last) = last() {
+        *field(&mut last) = found;
+    }
+    Some(found)
 }
 
 /// The shared state of the container at `place`.
@@ -209,13 +241,13 @@ fn store<'s>(
     settings: &Settings<'s>,
     arena: &mut Arena,
 ) -> Result<Store<'s>, Errno> {
-    let mut remembered = memory().ok().and_then(|m| m.place.take());
-    let known = remembered.as_ref().and_then(|last| last.identity(place));
+    let last = || memory().ok().and_then(|m| m.place.take());
+    let known = last().and_then(|last| last.identity(place));
     let identity = match known {
         Some(identity) => identity,
         None => {
-            let identity = state::identify(place, &mut arena.scratch())?;
-            if let Some(last) = remembered.as_mut().filter(|last| last.is(place)) {
+            let identity = state::identify(&Live, place, &mut arena.scratch())?;
+            if let Some(mut last) = last().filter(|last| last.is(place)) {
                 (last.identified, last.identity) = (true, identity);
             }
             identity
@@ -240,7 +272,7 @@ fn key(settings: &Settings) -> u64 {
 use sampler::helper::{may_start, start_sampler};
 
 #[cfg(not(feature = "preload"))]
-fn may_start(_: &Settings, _: &Place) -> bool {
+fn may_start(_: &Live, _: &Settings, _: &Place) -> bool {
     false
 }
 
@@ -279,12 +311,13 @@ fn memory() -> Result<&'static Memory, Errno> {
 }
 
 /// Where the container was found last. Finding it costs more than most answers: `mountinfo` alone
-/// takes the kernel 64 µs, and more with each mount.
+/// takes the kernel 30 µs, and more with each mount.
 #[repr(C)]
 struct LastPlace {
     /// When, or when it was last found to be true still, on the coarse clock; 0 is never.
     found_us: u64,
-    initial_pid_namespace: bool,
+    /// See [`Kernel`]; [`LastPlace::UNKNOWN`] as long as nobody has asked.
+    pid_namespace: u64,
     start_ticks: u64,
     homes: [LastHome; Controller::ALL.len()],
     /// How many bytes of `text` are in use.
@@ -352,7 +385,7 @@ unsafe impl Zeroed for LastPlace {}
 impl LastPlace {
     /// A process that was moved shows its new cgroup within this time.
     const VALID_US: u64 = 900_000;
-    const HIDDEN: u64 = u64::MAX;
+    const UNKNOWN: u64 = u64::MAX;
 
     fn recall<'m>(&self, arena: &mut Arena<'m>) -> Result<Place<'m>, Errno> {
         let text = self.text.get(..self.length).unwrap_or_default();
@@ -369,8 +402,7 @@ impl LastPlace {
         });
         Ok(Place {
             homes,
-            initial_pid_namespace: self.initial_pid_namespace,
-            start_ticks: Some(self.start_ticks).filter(|t| *t != Self::HIDDEN),
+            pid_namespace: Some(self.pid_namespace).filter(|n| *n != Self::UNKNOWN),
         })
     }
 
@@ -378,8 +410,8 @@ impl LastPlace {
         self.found_us = 0;
         self.identified = false;
         self.membership.process = 0;
-        self.initial_pid_namespace = place.initial_pid_namespace;
-        self.start_ticks = place.start_ticks.unwrap_or(Self::HIDDEN);
+        self.pid_namespace = place.pid_namespace.unwrap_or(Self::UNKNOWN);
+        self.start_ticks = Self::UNKNOWN;
         let mut text = Out::new(&mut self.text);
         for (slot, home) in self.homes.iter_mut().zip(&place.homes) {
             let Some(home) = home else {
@@ -429,7 +461,6 @@ impl LastPlace {
     /// True if what is remembered is `place`.
     fn is(&self, place: &Place) -> bool {
         self.found_us != 0
-            && place.start_ticks.unwrap_or(Self::HIDDEN) == self.start_ticks
             && self.homes.iter().zip(&place.homes).all(|(mine, theirs)| {
                 let mine = mine.directory(&self.text).filter(|_| mine.known);
                 mine == theirs.map(|home| home.directory)

@@ -3,7 +3,7 @@
 //! of its cgroup; in any other they are all that can be seen.
 #![forbid(unsafe_code)]
 
-use crate::gather::{self, Place};
+use crate::gather::{self, Kernel, Place};
 use crate::snapshot::Tasks;
 use crate::sys::memory::Arena;
 use crate::sys::{self, Errno, Fd};
@@ -13,17 +13,17 @@ use core::ffi::CStr;
 /// How far below the container's cgroup tasks are looked for.
 pub(crate) const DEEPEST: u32 = 16;
 
-/// The tasks of the container at `place`.
-pub fn count(place: &Place, arena: &mut Arena) -> Result<Tasks, Errno> {
-    count_below(b"", place, arena)
-}
-
-/// The tasks of the container at `place` as `/proc` below `root` shows them: an empty path, or the
-/// `/proc/PID/root` of one of its processes.
-pub fn count_below(root: &[u8], place: &Place, arena: &mut Arena) -> Result<Tasks, Errno> {
+/// The tasks of the container at `place` as `/proc` below `root` shows them to `kernel`: an empty
+/// path, or the `/proc/PID/root` of one of its processes.
+pub fn count<K: Kernel>(
+    kernel: &K,
+    root: &[u8],
+    place: &Place,
+    arena: &mut Arena,
+) -> Result<Tasks, Errno> {
     let proc = open_directory(libc::AT_FDCWD, arena.path(root, b"proc")?)?;
     let mut tasks = Tasks::default();
-    if place.initial_pid_namespace {
+    if gather::is_in_initial_pid_namespace(kernel) {
         let home = place.home_of_processes().ok_or(Errno::MISSING)?;
         tasks = count_in_cgroup(&proc, home.directory, arena)?;
         // What the reader sees in /proc are the host's tasks, and there are never fewer.

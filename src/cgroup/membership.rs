@@ -181,4 +181,20 @@ mod tests {
             b"/user.slice/1"
         );
     }
+
+    #[test]
+    fn whoever_is_at_the_root_needs_no_pid_1() {
+        for pid1 in [
+            &b"/"[..],
+            b"/init.scope",
+            b"/a",
+            b"/a/init.scope",
+            b"/..",
+            b"/../a",
+        ] {
+            for initial in [false, true] {
+                assert_eq!(container(b"/", pid1, initial), b"/", "{pid1:?}");
+            }
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! nothing else needs to be installed.
 
 use super::run_alone;
-use crate::gather::Place;
+use crate::gather::{self, Kernel, Place};
 use crate::settings::Settings;
 use crate::sys::memory::terminated;
 use crate::sys::process::is_subreaper;
@@ -16,8 +16,8 @@ use core::ffi::{CStr, c_char};
 const SAMPLER: &CStr = c"sampler";
 
 /// Whether this process is one that may start the container's sampler.
-pub fn may_start(settings: &Settings<'_>, place: &Place<'_>) -> bool {
-    settings.sampler && !inherits_orphans() && !is_confined(place)
+pub fn may_start<K: Kernel>(kernel: &K, settings: &Settings<'_>, place: &Place<'_>) -> bool {
+    settings.sampler && !inherits_orphans() && !is_confined(kernel, place)
 }
 
 /// Starts the container's sampler. `Err` says why it could not be.
@@ -37,13 +37,13 @@ fn inherits_orphans() -> bool {
 
 /// A program that has put more seccomp filters on itself than the container's init has may be
 /// killed for a call that it never makes by itself, such as `execve`.
-fn is_confined(place: &Place<'_>) -> bool {
+fn is_confined<K: Kernel>(kernel: &K, place: &Place<'_>) -> bool {
     let own = filters(c"/proc/self/status");
     if own <= filters(c"/proc/1/status").or(own) {
         return false;
     }
     // In the machine's PID namespace process 1 is not the container's: its first process is.
-    !place.initial_pid_namespace
+    !gather::is_in_initial_pid_namespace(kernel)
         || first_of(place)
             .and_then(filters_of)
             .is_none_or(|first| own > Some(first))

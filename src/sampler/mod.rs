@@ -91,13 +91,13 @@ pub fn run<K: Kernel>(
     let place = gather::locate(kernel, arena)?;
     let store = Store {
         directory: settings.state,
-        identity: identify(&place, arena)?,
+        identity: identify(kernel, &place, arena)?,
     };
-    let start_us = place
-        .start_ticks
+    let start_us = kernel
+        .start_ticks()
         .ok_or(Errno::MISSING)?
         .saturating_mul(crate::ledger::TICK_US);
-    let source = source(kernel, &place, arena)?;
+    let source = source(kernel, arena)?;
     let cpus = gather::cpus(kernel, &place, settings, arena)
         .map_err(|(_, errno)| errno)?
         .0;
@@ -190,12 +190,8 @@ fn reading<K: Kernel>(
 
 /// Whether the container's processes are all that `/proc` shows: then its cgroup is that of the
 /// PID namespace.
-fn source<K: Kernel>(
-    kernel: &K,
-    place: &Place<'_>,
-    arena: &mut Arena<'_>,
-) -> Result<Source, Errno> {
-    if place.initial_pid_namespace {
+fn source<K: Kernel>(kernel: &K, arena: &mut Arena<'_>) -> Result<Source, Errno> {
+    if gather::is_in_initial_pid_namespace(kernel) {
         return Ok(Source::Cgroup);
     }
     let own = kernel.read(c"/proc/self/cgroup", arena)?;

@@ -10,7 +10,7 @@
 
 pub mod record;
 
-use crate::gather::{Controller, Place};
+use crate::gather::{Controller, Kernel, Place};
 use crate::ledger::{Ledger, Sample};
 use crate::load::{Averages, PERIOD_US};
 use crate::snapshot::Tasks;
@@ -38,7 +38,11 @@ const CLAIM_US: u64 = 2 * PERIOD_US;
 const ABANDONED_US: u64 = 60_000_000;
 
 /// Finds out which container the one at `place` is.
-pub fn identify(place: &Place<'_>, arena: &mut Arena<'_>) -> Result<Identity, Errno> {
+pub fn identify<K: Kernel>(
+    kernel: &K,
+    place: &Place<'_>,
+    arena: &mut Arena<'_>,
+) -> Result<Identity, Errno> {
     let home = [
         Controller::Cpuacct,
         Controller::Cpu,
@@ -56,8 +60,8 @@ pub fn identify(place: &Place<'_>, arena: &mut Arena<'_>) -> Result<Identity, Er
     )?;
     Ok(Identity {
         cgroup: [cgroup.st_dev, cgroup.st_ino],
-        pid_namespace: sys::status_of(c"/proc/self/ns/pid")?.st_ino,
-        start_ticks: place.start_ticks.unwrap_or(0),
+        pid_namespace: kernel.pid_namespace().ok_or(Errno::MISSING)?,
+        start_ticks: kernel.start_ticks().unwrap_or(0),
         boot: text
             .get(..length)
             .and_then(Identity::boot_of)

@@ -228,7 +228,7 @@ impl Teller<'_> {
                     })
                 })
                 .collect();
-            let namespace = if place.initial_pid_namespace {
+            let namespace = if gather::is_in_initial_pid_namespace(view) {
                 "host"
             } else {
                 "own"
@@ -448,7 +448,7 @@ impl Teller<'_> {
     /// What the container's sampler left, and its process.
     fn sampler(&self, arena: &mut Arena) -> std::result::Result<Option<Sampler>, log::Failure> {
         let place = self.view.place(arena).map_err(unreadable)?;
-        let age = gather::age(self.view, &place)?.age_us;
+        let age = gather::age(self.view)?.age_us;
         let Some(found) = self.view.sampled(&place, age, self.settings, arena) else {
             return Ok(None);
         };
@@ -472,13 +472,13 @@ impl Teller<'_> {
         }
         let place = self.view.place(arena).map_err(unreadable)?;
         place.home_or_root(Controller::Cpuacct, self.settings.cpus.is_some())?;
-        let age = gather::age(self.view, &place)?;
+        let age = gather::age(self.view)?;
         let first = match self.view.subject() {
             Subject::Cgroup { oldest, .. } => match oldest {
                 Some(pid) => format!("process {pid}, the oldest of the cgroup,"),
                 None => "nothing".to_owned(),
             },
-            _ if place.initial_pid_namespace => {
+            _ if gather::is_in_initial_pid_namespace(self.view) => {
                 "the host's PID 1 (the container has no PID namespace of its own)".to_owned()
             }
             _ => "the container's PID 1".to_owned(),

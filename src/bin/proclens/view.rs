@@ -158,7 +158,7 @@ impl View {
         arena: &mut Arena,
     ) -> Option<Sampled> {
         let identity = match self.subject {
-            Subject::Own => state::identify(place, arena).ok()?,
+            Subject::Own => state::identify(self, place, arena).ok()?,
             _ => self.identity(place)?,
         };
         let usual = state::DIRECTORIES.iter().copied();
@@ -178,7 +178,7 @@ impl View {
 
     /// The process of the container's sampler, as it is numbered here.
     pub fn sampler(&self, place: &Place) -> Option<u32> {
-        if place.initial_pid_namespace {
+        if gather::is_in_initial_pid_namespace(self) {
             let home = place.home(Controller::Cpuacct).ok()?;
             let directory = OsStr::from_bytes(home.directory);
             let inside = processes::of_cgroup(directory.as_ref());
@@ -214,7 +214,7 @@ impl View {
         Some(Identity {
             cgroup: [directory.dev(), directory.ino()],
             pid_namespace: fs::metadata(format!("/proc/{pid}/ns/pid")).ok()?.ino(),
-            start_ticks: place.start_ticks.unwrap_or(0),
+            start_ticks: self.start_ticks().unwrap_or(0),
             boot: Identity::boot_of(&boot)?,
         })
     }
@@ -258,9 +258,7 @@ impl View {
         match &self.subject {
             Subject::Cgroup { membership, .. } if path == c"/proc/self/cgroup" => Some(membership),
             // As in the host's PID namespace: the cgroup stands for itself.
-            Subject::Cgroup { .. } if path == c"/proc/self/ns/pid" => {
-                Some(gather::INITIAL_PID_NAMESPACE)
-            }
+            Subject::Cgroup { .. } if path == c"/proc/self/ns/pid" => Some(b"pid:[4026531836]"),
             _ => None,
         }
     }
@@ -325,7 +323,7 @@ impl Kernel for View {
 
     fn tasks(&self, place: &Place, arena: &mut Arena) -> std::result::Result<Tasks, Errno> {
         let Subject::Cgroup { .. } = self.subject else {
-            return tasks::count_below(self.root.as_bytes(), place, arena);
+            return tasks::count(self, self.root.as_bytes(), place, arena);
         };
         let home = [Controller::Pids, Controller::Memory, Controller::Cpu]
             .into_iter()
