@@ -36,7 +36,7 @@ fn read<'e>(
     let memory: *mut [u8] = core::ptr::slice_from_raw_parts_mut(sys::map(ROOM)?, ROOM);
     // SAFETY: a fresh mapping of that length, ours alone, never given back.
     let mut arena = Arena::new(unsafe { &mut *memory });
-    let file = sys::open(FILE)
+    let file = sys::open_regular(FILE)
         .and_then(|file| {
             arena.fill(|room| sys::read(file.raw(), room.get_mut(..FILE_ROOM).unwrap_or_default()))
         })

@@ -114,6 +114,41 @@ pub fn open(path: &CStr) -> Result<Fd, Errno> {
     open_at(libc::AT_FDCWD, path, libc::O_RDONLY, 0)
 }
 
+/// Opens a regular file for reading. Whatever else is there is an error, and nobody waits for it.
+pub fn open_regular(path: &CStr) -> Result<Fd, Errno> {
+    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = open_at(libc::AT_FDCWD, path, flags, 0)?;
+    regular(file)
+}
+
+/// The same below the directory `root`, as a process sees it whose root that is: no link leads out of
+/// it (`RESOLVE_IN_ROOT` of `openat2(2)`, Linux 5.6).
+pub fn open_regular_below(root: &Fd, path: &CStr) -> Result<Fd, Errno> {
+    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // `struct open_how`: flags, mode, resolve.
+    let how = [flags as u64, 0, libc::RESOLVE_IN_ROOT];
+    // SAFETY: the kernel reads the path, which ends with its NUL, and as much of `how` as there is.
+    let file = unsafe {
+        call!(
+            SYS_openat2,
+            root.raw(),
+            path.as_ptr(),
+            how.as_ptr(),
+            size_of_val(&how)
+        )
+    };
+    regular(file.map(|fd| Fd(fd as c_int))?)
+}
+
+fn regular(file: Fd) -> Result<Fd, Errno> {
+    let kind = status(file.raw())?.st_mode & libc::S_IFMT;
+    if kind == libc::S_IFREG {
+        Ok(file)
+    } else {
+        Err(Errno::GARBAGE)
+    }
+}
+
 /// `read(2)`.
 pub fn read(fd: c_int, into: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: the kernel writes at most the slice.

@@ -2,7 +2,7 @@
 
 use crate::failure::Result;
 use crate::report::{Number, Report};
-use crate::style::{DIM, STRONG, WARNING};
+use crate::style::{DIM, STRONG, WARNING, plain};
 use crate::units::{duration, short, size};
 use crate::view::View;
 use std::io::Write;
@@ -76,7 +76,11 @@ pub fn run(view: &View, json: bool, out: &mut dyn Write) -> Result<()> {
 }
 
 fn head(report: &Report, out: &mut dyn Write) -> Result<()> {
-    writeln!(out, "{STRONG}{}{STRONG:#}", sentence(&report.subject))?;
+    writeln!(
+        out,
+        "{STRONG}{}{STRONG:#}",
+        plain(&sentence(&report.subject))
+    )?;
     let own: Vec<_> = report.cgroups.iter().filter(|c| !c.host).collect();
     if own.is_empty() {
         writeln!(out, "  no cgroup of its own: these are the host's numbers")?;
@@ -85,7 +89,9 @@ fn head(report: &Report, out: &mut dyn Write) -> Result<()> {
         writeln!(
             out,
             "  {:<8} {DIM}v{}{DIM:#} {}",
-            cgroup.controller, cgroup.version, cgroup.directory
+            cgroup.controller,
+            cgroup.version,
+            plain(&cgroup.directory)
         )?;
     }
     writeln!(out, "  PID namespace: {}", report.pid_namespace)?;
@@ -95,10 +101,11 @@ fn head(report: &Report, out: &mut dyn Write) -> Result<()> {
 fn number<T>(title: &str, number: &Number<T>, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "\n{STRONG}{title}{STRONG:#}")?;
     for sentence in &number.because {
-        writeln!(out, "  {sentence}")?;
+        writeln!(out, "  {}", plain(sentence))?;
     }
     for source in &number.files {
-        writeln!(out, "  {DIM}{}: {}{DIM:#}", source.path, source.says)?;
+        let (path, says) = (plain(&source.path), plain(&source.says));
+        writeln!(out, "  {DIM}{path}: {says}{DIM:#}")?;
     }
     Ok(())
 }
@@ -112,7 +119,9 @@ fn settings(report: &Report, out: &mut dyn Write) -> Result<()> {
         write!(
             out,
             "  {}={} ({})",
-            setting.name, setting.value, setting.source
+            plain(&setting.name),
+            plain(&setting.value),
+            plain(&setting.source)
         )?;
         match &setting.reason {
             Some(reason) => writeln!(out, " {WARNING}ignored{WARNING:#}: {reason}")?,

@@ -1,5 +1,6 @@
 //! What goes wrong, in one line: which file, what about it, and what to do.
 
+use crate::style::plain;
 use proclens::log;
 use std::fmt;
 use std::io;
@@ -59,7 +60,7 @@ pub fn reason(error: &io::Error) -> String {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A name with a newline in it must not make two lines.
-        f.write_str(&self.0.replace('\n', " "))
+        f.write_str(&plain(&self.0))
     }
 }
 

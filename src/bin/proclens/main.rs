@@ -27,6 +27,8 @@ mod watch;
 use clap::Parser;
 use cli::{Cli, Command, Whose};
 use failure::{Failure, Result};
+use proclens::log::Trouble;
+use proclens::sys::Errno;
 use settings::Sources;
 use std::process::ExitCode;
 use subject::Subject;
@@ -74,6 +76,12 @@ fn run(command: Command, out: &mut dyn std::io::Write) -> Result<ExitCode> {
 fn sample() -> Result<()> {
     let sources = Sources::own();
     proclens::sampler::run_alone(sources.settings().state, true).map_err(|errno| {
+        if errno == Errno(0) {
+            return Failure::new(
+                "the sampler",
+                String::from_utf8_lossy(Trouble::NoContainer.text()),
+            );
+        }
         let error = std::io::Error::from_raw_os_error(errno.0);
         Failure::new(
             format_args!("the sampler: {}", failure::reason(&error)),

@@ -1,8 +1,11 @@
 //! What `/proc` says of processes.
 
+use crate::style::plain;
+use proclens::sys::{self, Errno};
 use proclens::{gather, text};
-use std::ffi::OsString;
+use std::ffi::{CStr, CString, OsString};
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -26,9 +29,37 @@ pub fn of_cgroup(directory: &Path) -> Vec<u32> {
     found
 }
 
-/// When it started, ticks since boot.
+/// When it started, ticks since boot: the kernel's number, also where this program itself is shown
+/// the container's.
 pub fn start_ticks(pid: u32) -> Option<u64> {
-    gather::start_ticks(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    let path = CString::new(format!("/proc/{pid}/stat")).ok()?;
+    let mut stat = [0; 1024];
+    let length = sys::read(sys::open(&path).ok()?.raw(), &mut stat).ok()?;
+    gather::start_ticks(&stat[..length])
+}
+
+/// True if it runs, or waits; one that has ended may still be there for its parent to see.
+pub fn is_alive(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let state = status
+        .lines()
+        .find_map(|line| line.strip_prefix("State:"))
+        .unwrap_or_default();
+    !state.is_empty() && !state.trim_start().starts_with(['Z', 'X'])
+}
+
+/// The first `most` bytes of the regular file that process `pid` calls `path`. Whatever is there
+/// instead belongs to strangers: no link leads out of the process's root, and nobody waits.
+pub fn file_inside(pid: u32, path: &CStr, most: usize) -> io::Result<Vec<u8>> {
+    let of_system = |errno: Errno| io::Error::from_raw_os_error(errno.0);
+    let root = CString::new(format!("/proc/{pid}/root"))?;
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let root = sys::open_at(libc::AT_FDCWD, &root, flags, 0).map_err(of_system)?;
+    let file = sys::open_regular_below(&root, path).map_err(of_system)?;
+    let mut text = vec![0; most];
+    let length = sys::read(file.raw(), &mut text).map_err(of_system)?;
+    text.truncate(length);
+    Ok(text)
 }
 
 /// Its parent.
@@ -73,12 +104,11 @@ pub fn is_first(pid: u32) -> bool {
 /// Its command line, in one line.
 pub fn command(pid: u32) -> String {
     let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    String::from_utf8_lossy(&arguments)
+    let words = String::from_utf8_lossy(&arguments)
         .split('\0')
         .collect::<Vec<_>>()
-        .join(" ")
-        .trim()
-        .replace(char::is_control, " ")
+        .join(" ");
+    plain(words.trim())
 }
 
 /// The program that it runs.

@@ -1,8 +1,10 @@
 //! Where each setting came from, and why one was ignored. Names, values and order are the
 //! library's ([`proclens::settings`]).
 
+use crate::processes;
 use proclens::config::{FILE, FILE_ROOM};
 use proclens::settings::{NAMES, Settings};
+use proclens::sys::{self, Errno};
 use proclens::text::{cut, lines, trim};
 use serde::Serialize;
 use std::fs;
@@ -41,7 +43,15 @@ impl Sources {
             entry.extend(value.as_bytes());
             entry
         });
-        Sources::new(Path::new("/"), environment)
+        let file = sys::open_regular(FILE)
+            .and_then(|file| {
+                let mut text = vec![0; FILE_ROOM + 1];
+                let length = sys::read(file.raw(), &mut text)?;
+                text.truncate(length);
+                Ok(text)
+            })
+            .map_err(|errno| io::Error::from_raw_os_error(errno.0));
+        Sources::new(Path::new("/"), file, environment)
     }
 
     /// Those of another process, as its environment was when it started.
@@ -49,6 +59,7 @@ impl Sources {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         Sources::new(
             &PathBuf::from(format!("/proc/{pid}/root")),
+            processes::file_inside(pid, FILE, FILE_ROOM + 1),
             environment.split(|b| *b == 0).map(<[u8]>::to_vec),
         )
     }
@@ -63,12 +74,18 @@ impl Sources {
         }
     }
 
-    fn new(root: &Path, environment: impl Iterator<Item = Vec<u8>>) -> Sources {
+    fn new(
+        root: &Path,
+        file: io::Result<Vec<u8>>,
+        environment: impl Iterator<Item = Vec<u8>>,
+    ) -> Sources {
         let name = FILE.to_string_lossy();
         let path = root.join(name.trim_start_matches('/'));
         let mut trouble = None;
-        let mut file = fs::read(&path).unwrap_or_else(|error| {
-            if error.kind() != io::ErrorKind::NotFound {
+        let mut file = file.unwrap_or_else(|error| {
+            if error.raw_os_error() == Some(Errno::GARBAGE.0) {
+                trouble = Some("is not a regular file".to_owned());
+            } else if error.kind() != io::ErrorKind::NotFound {
                 trouble = Some(crate::failure::reason(&error));
             }
             Vec::new()

@@ -3,15 +3,18 @@
 use crate::failure::{Failure, Result};
 use crate::machine::Machine;
 use crate::report::Report;
-use crate::style::{DIM, STRONG};
+use crate::style::{DIM, STRONG, plain};
 use crate::units::{duration, hundredths, short, size};
 use crate::view::{View, node_path};
 use proclens::answer;
-use proclens::files::{NodeFile, VirtualFile};
+use proclens::files::{DeviceStat, NodeFile, VirtualFile};
 use proclens::log;
 use proclens::settings::Settings;
+use proclens::text::trim;
+use std::fs;
 use std::io::Write;
 use std::mem::MaybeUninit;
+use std::path::Path;
 
 /// Answers that are no files.
 const CALLS: [&str; 3] = ["sysinfo", "cpus", "load"];
@@ -20,6 +23,7 @@ const CALLS: [&str; 3] = ["sysinfo", "cpus", "load"];
 enum Item {
     File(VirtualFile),
     Node(NodeFile, u64),
+    Device(DeviceStat),
     Sysinfo,
     Cpus,
     Load,
@@ -40,6 +44,12 @@ impl Item {
         if let Some((file, node)) = NodeFile::of_path(path.as_bytes()) {
             return Ok(Item::Node(file, node));
         }
+        if let Some(device) = name.strip_suffix("/stat").filter(|d| d.contains("/block/")) {
+            let number = fs::read(Path::new(device).join("dev")).unwrap_or_default();
+            return DeviceStat::of_number(trim(&number))
+                .map(Item::Device)
+                .ok_or_else(|| Failure::new(device, "no block device"));
+        }
         VirtualFile::ALL
             .iter()
             .find(|file| short_name(**file) == name || file.path().to_bytes() == name.as_bytes())
@@ -47,7 +57,7 @@ impl Item {
             .ok_or_else(|| {
                 Failure::new(
                     format_args!("{name}: no virtual file"),
-                    format_args!("there are {}", names().join(", ")),
+                    format_args!("there are {}, /sys/block/DISK/stat", names().join(", ")),
                 )
             })
     }
@@ -91,6 +101,11 @@ pub fn run(view: &View, name: Option<&str>, json: bool, out: &mut dyn Write) -> 
         Item::Node(file, node) => {
             let passed_through;
             (text, passed_through) = view.node_text(file, node, settings)?;
+            passed_through
+        }
+        Item::Device(file) => {
+            let passed_through;
+            (text, passed_through) = view.device_text(file, settings)?;
             passed_through
         }
         Item::Sysinfo => sysinfo(view, settings, &mut text)?,
@@ -164,7 +179,7 @@ fn overview(view: &View, json: bool, out: &mut dyn Write) -> Result<()> {
         .saturating_sub(report.swap.value.free);
     let [one, five, fifteen] = l.averages;
     let place = report.cgroups.iter().find(|c| !c.host);
-    let place = place.map_or("no cgroup of its own".to_owned(), |c| c.directory.clone());
+    let place = place.map_or("no cgroup of its own".to_owned(), |c| plain(&c.directory));
     line("cgroup", place, &[])?;
     line("CPUs", report.cpus.value.to_string(), &report.cpus.because)?;
     line(

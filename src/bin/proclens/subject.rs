@@ -21,6 +21,8 @@ pub enum Subject {
         pid: u32,
         /// PID 1 of its PID namespace, where that is another one than ours.
         first: Option<u32>,
+        /// When it started: another process may get its number.
+        started: Option<u64>,
     },
     /// A cgroup, seen from here.
     Cgroup {
@@ -28,6 +30,8 @@ pub enum Subject {
         path: String,
         /// What `/proc/PID/cgroup` of a process would say that is in it and nothing below.
         membership: Vec<u8>,
+        /// Where it is, in each hierarchy that has it.
+        directories: Vec<PathBuf>,
         /// The process in it that started first.
         oldest: Option<u32>,
     },
@@ -44,12 +48,19 @@ impl Subject {
             ),
             _ => Failure::of_file(&namespace, &error),
         })?;
+        if !processes::is_alive(pid) {
+            return Err(ended(pid));
+        }
         let first = processes::all()
             .find(|p| {
                 processes::is_first(*p) && processes::pid_namespace(*p) == Some(theirs.clone())
             })
             .filter(|_| processes::pid_namespace(std::process::id()) != Some(theirs.clone()));
-        Ok(Subject::Process { pid, first })
+        Ok(Subject::Process {
+            pid,
+            first,
+            started: processes::start_ticks(pid),
+        })
     }
 
     /// The cgroup `name`: a path as in `/proc/PID/cgroup`, or a directory of a cgroup file system.
@@ -74,7 +85,7 @@ impl Subject {
                 directories.push(directory);
             }
         }
-        if membership.is_empty() || path.is_empty() {
+        if membership.is_empty() || name.is_empty() {
             return Err(Failure::new(
                 format_args!("{name}: no such cgroup"),
                 "give a path as in /proc/PID/cgroup or a directory below /sys/fs/cgroup",
@@ -89,8 +100,28 @@ impl Subject {
         Ok(Subject::Cgroup {
             path,
             membership,
+            directories,
             oldest,
         })
+    }
+
+    /// Says so if the process has ended or the cgroup was removed: what is read for it then is the
+    /// host's, or nobody's.
+    pub fn is_there(&self) -> Result<()> {
+        match self {
+            Subject::Process { pid, started, .. }
+                if !processes::is_alive(*pid) || processes::start_ticks(*pid) != *started =>
+            {
+                Err(ended(*pid))
+            }
+            Subject::Cgroup {
+                path, directories, ..
+            } if !directories.iter().any(|directory| directory.is_dir()) => Err(Failure::new(
+                format_args!("{path}: the cgroup was removed"),
+                "`proclens show --all` lists what runs",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// A process whose environment and root directory stand for the container's.
@@ -101,6 +132,13 @@ impl Subject {
             Subject::Cgroup { oldest, .. } => *oldest,
         }
     }
+}
+
+fn ended(pid: u32) -> Failure {
+    Failure::new(
+        format_args!("process {pid} has ended"),
+        "`proclens show --all` lists what runs",
+    )
 }
 
 /// `path` as it was on the command line, if it is a directory of a cgroup file system.
@@ -118,13 +156,16 @@ fn relative_to_mount(path: &Path, table: &[u8]) -> Option<String> {
             let rest = name.strip_prefix(point.as_slice())?;
             let root: Vec<u8> = mounts::unescaped(mount.root).collect();
             let root = String::from_utf8_lossy(&root);
-            rest.starts_with(b"/").then(|| {
-                format!(
-                    "{}{}",
-                    root.trim_end_matches('/'),
-                    String::from_utf8_lossy(rest)
-                )
-            })
+            let path = format!(
+                "{}{}",
+                root.trim_end_matches('/'),
+                String::from_utf8_lossy(rest)
+            );
+            match rest {
+                b"" if path.is_empty() => Some("/".to_owned()),
+                [] | [b'/', ..] => Some(path),
+                _ => None,
+            }
         })
 }
 

@@ -5,7 +5,7 @@ use crate::failure::{Failure, Result};
 use crate::processes;
 use crate::settings::Sources;
 use crate::subject::Subject;
-use proclens::files::{NodeFile, VirtualFile};
+use proclens::files::{DeviceStat, NodeFile, VirtualFile};
 use proclens::gather::{self, Controller, Kernel, Place};
 use proclens::ledger::{Ledger, Sample};
 use proclens::live::Live;
@@ -116,6 +116,15 @@ impl View {
         })
     }
 
+    /// The same of the counters of a block device.
+    pub fn device_text(&self, file: DeviceStat, settings: &Settings) -> Result<Text> {
+        let mut room = [0; 64];
+        let path = file.path(&mut room).unwrap_or_default();
+        self.text_of(path, true, settings, |view, host, arena| {
+            answer::device_stat(view, file, host, arena).map(<[u8]>::to_vec)
+        })
+    }
+
     fn text_of(
         &self,
         path: &CStr,
@@ -129,8 +138,9 @@ impl View {
                 .map_err(|e| (Trouble::Unreadable, e))
         };
         let of_kernel = || {
-            self.ask(|_, mut arena| host(&mut arena))
-                .map_err(|failure| Failure::of_question(&path.to_string_lossy(), failure))
+            let text = self.ask(|_, mut arena| host(&mut arena));
+            self.subject.is_there()?;
+            text.map_err(|failure| Failure::of_question(&path.to_string_lossy(), failure))
         };
         if !settings.on {
             return Ok((of_kernel()?, None));
@@ -224,7 +234,7 @@ impl View {
         let text = path.to_bytes();
         let turned = match &self.subject {
             Subject::Own => text.to_vec(),
-            Subject::Process { pid, first } => {
+            Subject::Process { pid, first, .. } => {
                 if let Some(rest) = text.strip_prefix(b"/proc/self/") {
                     [format!("/proc/{pid}/").as_bytes(), rest].concat()
                 } else if let Some(rest) = text.strip_prefix(b"/proc/1/") {

@@ -13,14 +13,18 @@ use crossterm::{cursor, execute, terminal};
 use proclens::gather::{Controller, Kernel};
 use proclens::log::Trouble;
 use proclens::sys::Errno;
+use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 use std::ffi::CString;
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// What is shown at one moment.
 struct Reading {
     machine: Machine,
-    /// Since the reading before.
+    /// Since the reading before; nothing yet at the first one.
     passed: Time,
     pressure: [Option<f64>; 3],
 }
@@ -146,71 +150,116 @@ fn lines(watch: &mut Watch, interval: Duration, count: u64, out: &mut dyn Write)
     Ok(())
 }
 
-/// The terminal while the page is on it; as it was when this is dropped.
+/// The terminal while the page is on it; as it was when this is dropped, or a signal ends the
+/// program.
 struct Screen;
 
 impl Screen {
     fn enter() -> Result<Screen> {
         let screen = Screen;
-        terminal::enable_raw_mode()
-            .and_then(|()| execute!(io::stdout(), terminal::EnterAlternateScreen, cursor::Hide))
-            .map_err(|error| {
-                Failure::new(
-                    format_args!("the terminal: {}", reason(&error)),
-                    "`proclens watch | cat` prints plain lines",
-                )
-            })?;
+        let enter = || {
+            let mut signals = Signals::new([SIGTERM, SIGHUP])?;
+            std::thread::spawn(move || {
+                for signal in signals.forever() {
+                    // Standard output is the other thread's.
+                    if let Ok(terminal) = File::options().write(true).open("/dev/tty") {
+                        Screen::leave(terminal);
+                    }
+                    let _ = emulate_default_handler(signal);
+                }
+            });
+            terminal::enable_raw_mode()?;
+            execute!(
+                io::stdout(),
+                terminal::EnterAlternateScreen,
+                terminal::DisableLineWrap,
+                cursor::Hide
+            )
+        };
+        enter().map_err(|error| {
+            Failure::new(
+                format_args!("the terminal: {}", reason(&error)),
+                "`proclens watch | cat` prints plain lines",
+            )
+        })?;
         Ok(screen)
+    }
+
+    fn leave(mut terminal: impl Write) {
+        let _ = execute!(
+            terminal,
+            cursor::Show,
+            terminal::EnableLineWrap,
+            terminal::LeaveAlternateScreen
+        );
+        let _ = terminal::disable_raw_mode();
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _ = execute!(io::stdout(), cursor::Show, terminal::LeaveAlternateScreen);
-        let _ = terminal::disable_raw_mode();
+        Screen::leave(io::stdout());
     }
 }
 
 fn page(watch: &mut Watch, interval: Duration, count: u64, out: &mut dyn Write) -> Result<()> {
     // Something to look at before the first interval is over.
     let mut reading = watch.read()?;
+    reading.passed = Time::default();
     for _ in 0..count {
-        let (width, height) = terminal::size().unwrap_or((80, 24));
-        let text = draw(&reading, usize::from(width));
-        // One write, over what is there: nothing flickers.
-        let lines: Vec<_> = text
-            .iter()
-            .take(usize::from(height))
-            .map(String::as_str)
-            .collect();
-        write!(out, "\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n"))?;
-        out.flush()?;
-        if wait(interval)? {
-            return Ok(());
+        let end = Instant::now() + interval;
+        loop {
+            show(&reading, out)?;
+            match wait(end)? {
+                Waited::Resized => {}
+                Waited::Over => break,
+                Waited::Enough => return Ok(()),
+            }
         }
         reading = watch.read()?;
     }
     Ok(())
 }
 
-/// Waits for the end of the interval; true if the user has seen enough.
-fn wait(interval: Duration) -> Result<bool> {
-    let end = Instant::now() + interval;
+fn show(reading: &Reading, out: &mut dyn Write) -> Result<()> {
+    let (width, height) = terminal::size().unwrap_or((80, 24));
+    let text = draw(reading, usize::from(width));
+    // One write, over what is there: nothing flickers.
+    let lines: Vec<_> = text
+        .iter()
+        .take(usize::from(height))
+        .map(String::as_str)
+        .collect();
+    write!(out, "\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n"))?;
+    out.flush()?;
+    Ok(())
+}
+
+/// What ended the wait for the next reading.
+enum Waited {
+    /// The interval.
+    Over,
+    /// A terminal of another size: it is drawn anew.
+    Resized,
+    /// The user, who has seen enough.
+    Enough,
+}
+
+fn wait(end: Instant) -> Result<Waited> {
     while event::poll(end.saturating_duration_since(Instant::now()))? {
         match event::read()? {
             Event::Key(key) if key.kind == KeyEventKind::Press => match key.code {
-                KeyCode::Char('q') | KeyCode::Esc => return Ok(true),
+                KeyCode::Char('q') | KeyCode::Esc => return Ok(Waited::Enough),
                 KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
-                    return Ok(true);
+                    return Ok(Waited::Enough);
                 }
                 _ => {}
             },
-            // A terminal of another size is drawn anew at once.
-            Event::Resize(..) => return Ok(false),
+            Event::Resize(..) => return Ok(Waited::Resized),
             _ => {}
         }
     }
-    Ok(false)
+    Ok(Waited::Over)
 }
 
 fn draw(reading: &Reading, width: usize) -> Vec<String> {
@@ -219,12 +268,16 @@ fn draw(reading: &Reading, width: usize) -> Vec<String> {
         passed,
         pressure,
     } = reading;
+    let any = passed.all() > 0.0;
     let all = passed.all().max(f64::MIN_POSITIVE);
+    let percent = |some: f64, width: usize| match any {
+        true => format!("{:width$.1}", some / all * 100.0),
+        false => format!("{:>width$}", "-"),
+    };
     let bar_width = width.saturating_sub(44).clamp(10, 60);
     let [one, five, fifteen] = machine.load.averages;
     let memory = machine.memory;
     let part = |some: u64, whole: u64| some as f64 / whole.max(1) as f64;
-    let busy = passed.busy() / all;
     let mut text = vec![
         format!(
             "{STRONG}proclens{STRONG:#}  up {}  {DIM}q ends{DIM:#}",
@@ -232,7 +285,7 @@ fn draw(reading: &Reading, width: usize) -> Vec<String> {
         ),
         String::new(),
         format!(
-            "{STRONG}CPU   {STRONG:#} {} {:5.1} % of {}",
+            "{STRONG}CPU   {STRONG:#} {} {} of {}",
             bar(
                 &[
                     (passed.user / all, GOOD),
@@ -242,14 +295,14 @@ fn draw(reading: &Reading, width: usize) -> Vec<String> {
                 ],
                 bar_width
             ),
-            busy * 100.0,
+            percent(passed.busy(), 5) + if any { " %" } else { "" },
             machine.cpus
         ),
         format!(
-            "       {GOOD}user {:.1}{GOOD:#}  {WARNING}system {:.1}{WARNING:#}  {BAD}steal {:.1}{BAD:#}",
-            (passed.user + passed.nice) / all * 100.0,
-            passed.system / all * 100.0,
-            passed.steal / all * 100.0
+            "       {GOOD}user {}{GOOD:#}  {WARNING}system {}{WARNING:#}  {BAD}steal {}{BAD:#}",
+            percent(passed.user + passed.nice, 0),
+            percent(passed.system, 0),
+            percent(passed.steal, 0)
         ),
         format!(
             "{STRONG}Memory{STRONG:#} {} {} of {}",
