@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -345,6 +345,47 @@ fn settings_come_from_environment_and_file_and_nonsense_is_named() {
     );
 }
 
+/// What stands in the place of the file may belong to somebody who wants a reader to wait, to read
+/// without end, or to read somebody else's file.
+#[test]
+fn a_settings_file_that_is_none_is_left_alone() {
+    let host = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&host, "memory = 64M\n").unwrap();
+    for (make, trouble) in [
+        ("mkfifo", "not a regular file"),
+        ("mkdir", "not a regular file"),
+        ("ln -s /dev/zero", "not a regular file"),
+        (&format!("ln -s {}", host.path().display()), ""),
+    ] {
+        let etc = format!(
+            "mount -t tmpfs tmpfs /mnt; cp /etc/passwd /mnt; {make} /mnt/proclens.conf; \
+             mount --bind /mnt /etc; mount -t tmpfs tmpfs /tmp;"
+        );
+        let inside = in_container(
+            &LIMITS,
+            &format!(
+                "{etc} \
+                 LD_PRELOAD=$lib timeout 20 head -n 1 /proc/meminfo; timeout 20 $tool explain 2>&1"
+            ),
+        );
+        assert!(
+            inside.contains("MemTotal:         524288 kB"),
+            "{make}: {inside}"
+        );
+        assert!(inside.contains(trouble), "{make}: {inside}");
+        let waiting = Waiting::start(&LIMITS, &etc);
+        let pid = waiting.pid.to_string();
+        let outside = Command::new("timeout")
+            .args(["20", TOOL, "explain", "--pid", &pid])
+            .output()
+            .unwrap();
+        let said = format!("{}{}", text(&outside.stdout), text(&outside.stderr));
+        assert!(outside.status.success(), "{make}: {said}");
+        assert!(said.contains("Memory 512 MiB"), "{make}: {said}");
+        assert!(said.contains(trouble), "{make}: {said}");
+    }
+}
+
 /// Each setting, by environment and by file, in the library and in the tool.
 #[test]
 fn every_setting_works_everywhere() {
@@ -543,6 +584,42 @@ fn a_container_from_outside() {
     let table = printed(tool(&["show", "--all"]));
     let name = row["container"].as_str().unwrap();
     assert!(line(&table, name).contains("/ 512 MiB"), "{table}");
+}
+
+/// Not the host's numbers instead.
+#[test]
+fn who_has_gone_is_said_to_be_gone() {
+    let waiting = Waiting::start(&LIMITS, "");
+    let mut watch = Command::new(TOOL);
+    watch.args(["watch", "--interval", "0.2", "--count", "200", "--cgroup"]);
+    let mut watch = with_no_settings(watch.arg(waiting.cgroup()))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let first: Vec<_> = lines.by_ref().take(2).map(Result::unwrap).collect();
+    drop(waiting);
+    let rest: Vec<_> = lines.map(Result::unwrap).collect();
+    for line in first[1..].iter().chain(&rest) {
+        assert!(line.contains("512 MiB") || line.contains("cpu%"), "{line}");
+    }
+    let output = watch.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("the cgroup was removed"));
+
+    // It has ended, and nobody has waited for it.
+    let mut child = Command::new("true").stdout(Stdio::piped()).spawn().unwrap();
+    let mut end = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut end).unwrap();
+    let zombie = format!("/proc/{}/stat", child.id());
+    while !fs::read_to_string(&zombie).unwrap().contains(") Z ") {}
+    for what in ["show", "explain", "env", "watch"] {
+        let output = tool(&[what, "--pid", &child.id().to_string()]);
+        assert_eq!(output.status.code(), Some(1), "{what}");
+        assert!(text(&output.stderr).contains("has ended"), "{what}");
+    }
+    child.wait().unwrap();
 }
 
 fn cgroup_directory(path: &str) -> String {
@@ -827,6 +904,32 @@ fn watch_draws_a_page_on_a_terminal() {
     for word in ["Memory", "Load", "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"] {
         assert!(page.contains(word), "{word:?} in {page:?}");
     }
+}
+
+/// Also where a signal ends it.
+#[test]
+fn a_signal_leaves_the_terminal_as_it_was() {
+    let watch = format!("(sleep 2; kill -TERM $$) & exec {TOOL} watch --interval 60");
+    let output = Command::new("script")
+        .args([
+            "-q",
+            "-e",
+            "-c",
+            &format!("sh -c '{watch}'; stty -a"),
+            "/dev/null",
+        ])
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .output()
+        .unwrap();
+    let page = text(&output.stdout);
+    let (page, after) = page.split_once("\x1b[?1049l").expect(&page);
+    assert!(page.contains("\x1b[?1049h"), "{page:?}");
+    assert!(page.contains("\x1b[?25h"), "{page:?}");
+    assert!(
+        after.contains(" icanon") && after.contains(" echo "),
+        "{after:?}"
+    );
 }
 
 #[test]

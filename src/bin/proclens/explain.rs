@@ -72,7 +72,11 @@ pub fn run(view: &View, json: bool, out: &mut dyn Write) -> Result<()> {
         uptime,
         out,
     )?;
-    settings(&report, out)
+    settings(&report, out)?;
+    if let Some(trouble) = view.sources().trouble() {
+        writeln!(out, "  {WARNING}{}{WARNING:#}", plain(&trouble))?;
+    }
+    Ok(())
 }
 
 fn head(report: &Report, out: &mut dyn Write) -> Result<()> {
