@@ -386,6 +386,32 @@ fn a_settings_file_that_is_none_is_left_alone() {
     }
 }
 
+/// A program that has more rights than whoever started it takes settings from the file alone, and
+/// writes no state where the environment says.
+#[test]
+fn a_setuid_program_does_not_believe_the_environment() {
+    let said = in_container(
+        &LIMITS,
+        "mount -t tmpfs -o mode=755 tmpfs /mnt; cp -a /etc/passwd /etc/ld.so.cache /mnt; \
+         install $lib /mnt/lib.so; echo /etc/lib.so >/mnt/ld.so.preload; mkdir /mnt/state; \
+         install /bin/cat /mnt/plain; install -m 4755 /bin/cat /mnt/setuid; mount --bind /mnt /etc; \
+         nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups \
+           env PROCLENS_MEMORY=64M PROCLENS_STATE=/etc/state PROCLENS_LOG=debug \"$@\"; }; \
+         nobody /etc/plain /proc/meminfo 2>/dev/null | sed 's/^/plain /;q'; \
+         nobody /etc/setuid /proc/meminfo 2>&1 | sed 's/^/setuid /;q'; \
+         nobody /etc/setuid /proc/loadavg >/dev/null; ls /etc/state; pgrep -x proclens; \
+         echo memory = 128M >/etc/proclens.conf; \
+         nobody /etc/setuid /proc/meminfo | sed 's/^/file /;q'",
+    );
+    let lines: Vec<_> = said.lines().collect();
+    let expected = [
+        "plain MemTotal:          65536 kB",
+        "setuid MemTotal:         524288 kB",
+        "file MemTotal:         131072 kB",
+    ];
+    assert_eq!(lines, expected);
+}
+
 /// Each setting, by environment and by file, in the library and in the tool.
 #[test]
 fn every_setting_works_everywhere() {

@@ -26,9 +26,11 @@ pub fn current() -> *const *const c_char {
     unsafe { variable.as_ref().copied().unwrap_or(null()) }
 }
 
-/// The strings of the environment.
+/// The strings of the environment; none of a stranger's: what it says must not decide what a setuid
+/// program believes, writes or starts.
 pub fn entries() -> impl Iterator<Item = &'static [u8]> + Clone {
+    let list = if link::is_secure() { null() } else { current() };
     // SAFETY: `environ` is null, or a list of C strings that ends with a null pointer. What outlives
     // the hook is copied before it returns to the program.
-    unsafe { memory::strings(current()) }
+    unsafe { memory::strings(list) }
 }

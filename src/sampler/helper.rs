@@ -17,7 +17,11 @@ const SAMPLER: &CStr = c"sampler";
 
 /// Whether this process is one that may start the container's sampler.
 pub fn may_start<K: Kernel>(kernel: &K, settings: &Settings<'_>, place: &Place<'_>) -> bool {
-    settings.sampler && !inherits_orphans() && !is_confined(kernel, place)
+    settings.sampler
+        && !inherits_orphans()
+        // It would have the rights of one user and be another's to kill.
+        && !link::is_secure()
+        && !is_confined(kernel, place)
 }
 
 /// Starts the container's sampler. `Err` says why it could not be.

@@ -13,7 +13,7 @@
 //! versions.
 
 use core::cell::UnsafeCell;
-use core::ffi::{CStr, c_char, c_int};
+use core::ffi::{CStr, c_char, c_int, c_ulong};
 use core::ptr::null;
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
@@ -136,6 +136,29 @@ fn find_next(name: Name) -> *const u8 {
 /// reference from any object would mean.
 pub fn find_first(name: Name) -> *const u8 {
     find_in(loaded().0, &name)
+}
+
+/// Whether the program runs with rights that its caller has not (`AT_SECURE`: setuid, file
+/// capabilities): then its environment is a stranger's.
+pub fn is_secure() -> bool {
+    const NO: u8 = 1;
+    const YES: u8 = 2;
+    static KNOWN: AtomicU8 = AtomicU8::new(0);
+    let mut known = KNOWN.load(Ordering::Relaxed);
+    if known == 0 {
+        let getauxval = find_first(const { Name::of(c"getauxval") });
+        let secure = !getauxval.is_null() && {
+            // SAFETY: libc's function of this type, glibc 2.16 and musl 1.1; what it is asked for is
+            // always there, so that it leaves errno alone.
+            let getauxval = unsafe {
+                core::mem::transmute::<*const u8, extern "C" fn(c_ulong) -> c_ulong>(getauxval)
+            };
+            getauxval(libc::AT_SECURE) != 0
+        };
+        known = if secure { YES } else { NO };
+        KNOWN.store(known, Ordering::Relaxed);
+    }
+    known == YES
 }
 
 /// The address of `name` in the first of `objects` that has it, this one left out.
