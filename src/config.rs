@@ -48,9 +48,11 @@ fn read<'e>(
             log::ignored(&settings, entry);
         });
     }
-    let mut link = [0; 512];
+    let (mut room, mut link) = ([0; 64], [0; 512]);
     if settings.skip.is_some()
-        && sys::read_link(c"/proc/self/exe", &mut link).is_ok_and(|path| settings.skips(path))
+        && sys::own_path(b"exe", &mut room)
+            .and_then(|exe| sys::read_link(exe, &mut link))
+            .is_ok_and(|path| settings.skips(path))
     {
         settings.on = false;
     }

@@ -549,7 +549,9 @@ pub fn may_hold() -> bool {
         return known == Inherited::Some as u8;
     }
     let nameless = |fd| sys::status(fd).is_ok_and(|status| is_nameless(&status));
-    let some = match open_directory(libc::AT_FDCWD, c"/proc/self/fd") {
+    let mut room = [0; 64];
+    let own = sys::own_path(b"fd", &mut room);
+    let some = match own.and_then(|path| open_directory(libc::AT_FDCWD, path)) {
         Ok(all) => {
             let mut some = false;
             let _ = each_entry(&all, |name| {

@@ -12,7 +12,7 @@ use crate::snapshot::{Load, SwapTraffic, Tasks};
 use crate::state::record::{Identity, LEDGERS_SIZE};
 use crate::state::{self, Store};
 use crate::sys::memory::{Arena, TryCell, Zeroed, forget_on_fork, work_in_block};
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, Fd};
 use crate::tasks;
 use crate::text::Out;
 use core::ffi::CStr;
@@ -35,7 +35,7 @@ pub fn ask<T>(mut question: impl FnMut(&Live, Arena) -> Result<T, Failure>) -> R
 
 impl Kernel for Live {
     fn read<'m>(&self, path: &CStr, arena: &mut Arena<'m>) -> Result<&'m [u8], Errno> {
-        let file = sys::open(path)?;
+        let file = open(path)?;
         arena.fill(|room| {
             let free = room.len();
             let length = sys::read(file.raw(), room)?;
@@ -48,11 +48,13 @@ impl Kernel for Live {
     }
 
     fn read_long<'m>(&self, path: &CStr, arena: &mut Arena<'m>) -> Result<&'m [u8], Errno> {
-        let file = sys::open(path)?;
+        let file = open(path)?;
         arena.fill(|room| sys::read_whole(file.raw(), room))
     }
 
     fn read_link<'m>(&self, path: &CStr, arena: &mut Arena<'m>) -> Result<&'m [u8], Errno> {
+        let mut own_room = [0; 64];
+        let path = own(path, &mut own_room)?;
         arena.fill(|room| sys::read_link(path, room).map(<[u8]>::len))
     }
 
@@ -212,6 +214,18 @@ impl Kernel for Live {
             start,
         )
     }
+}
+
+/// `path`, where `/proc/self` is the thread that asks.
+fn own<'p>(path: &'p CStr, room: &'p mut [u8; 64]) -> Result<&'p CStr, Errno> {
+    match path.to_bytes().strip_prefix(b"/proc/self/") {
+        Some(name) => sys::own_path(name, room),
+        None => Ok(path),
+    }
+}
+
+fn open(path: &CStr) -> Result<Fd, Errno> {
+    sys::open(own(path, &mut [0; 64])?)
 }
 
 /// What was found out together with the place, or what `ask` says: it stays true as long as the

@@ -118,6 +118,8 @@ traps! {
     one_pass_is_one_text: "one_pass.c" Answers [];
     read_only: "read_only.c" Answers [];
     flags_kept: "flags.c" Answers [];
+    thread_with_descriptors_of_its_own: "own_thread.c" Answers [];
+    main_thread_that_has_ended: "main_thread_ended.c" Answers [];
     numbers_kept: "numbers.c" Answers [];
     errno_after_success: "errno_success.c" Harmless [];
     errno_after_failure: "errno_failure.c" Harmless [];

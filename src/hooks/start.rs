@@ -5,10 +5,12 @@
 
 use super::environment;
 use crate::descriptor;
+use crate::sys;
 
 /// Called by the dynamic linker before the program's own code.
 #[unsafe(link_section = ".text.near")]
 pub extern "C" fn start() {
+    sys::is_first_thread();
     // glibc may not have its environment yet, and settings are read but once.
     if descriptor::could_be_inherited(libc::STDIN_FILENO) && !environment::current().is_null() {
         descriptor::swap_inherited(libc::STDIN_FILENO, environment::settings);

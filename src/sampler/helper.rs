@@ -42,7 +42,8 @@ fn inherits_orphans() -> bool {
 /// A program that has put more seccomp filters on itself than the container's init has may be
 /// killed for a call that it never makes by itself, such as `execve`.
 fn is_confined<K: Kernel>(kernel: &K, place: &Place<'_>) -> bool {
-    let own = filters(c"/proc/self/status");
+    let mut room = [0; 64];
+    let own = sys::own_path(b"status", &mut room).ok().and_then(filters);
     if own <= filters(c"/proc/1/status").or(own) {
         return false;
     }

@@ -28,6 +28,17 @@ mod imp {
         result
     }
 
+    /// The thread pointer, which tells a thread of libc's from the others.
+    #[inline(always)]
+    pub fn thread_pointer() -> usize {
+        let pointer;
+        // SAFETY: the first word behind the thread pointer is the pointer, by the psABI.
+        unsafe {
+            asm!("mov {0}, fs:[0]", out(reg) pointer, options(nostack, preserves_flags, readonly));
+        }
+        pointer
+    }
+
     /// Addresses of glibc's `_r_debug`, musl's `_dl_debug_addr` (a pointer to the same thing;
     /// both 0 where the libc has none) and of this object's own dynamic section.
     #[cfg(feature = "preload")]
@@ -337,6 +348,17 @@ mod imp {
                 in("x1") a1, in("x2") a2, in("x3") a3, in("x4") a4, in("x5") a5, options(nostack));
         }
         result
+    }
+
+    /// The thread pointer, which tells a thread of libc's from the others.
+    #[inline(always)]
+    pub fn thread_pointer() -> usize {
+        let pointer;
+        // SAFETY: reads a register.
+        unsafe {
+            asm!("mrs {0}, tpidr_el0", out(reg) pointer, options(nomem, nostack, preserves_flags));
+        }
+        pointer
     }
 
     /// See the x86-64 half.

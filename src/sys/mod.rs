@@ -14,7 +14,7 @@ use arch::syscall6;
 use core::ffi::{CStr, c_int};
 use core::mem::MaybeUninit;
 use core::num::NonZero;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// An error number of the kernel, as `errno` would hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,28 +249,57 @@ pub fn read_link<'b>(path: &CStr, into: &'b mut [u8]) -> Result<&'b [u8], Errno>
 
 /// What is open as `fd`, as the kernel would call it.
 pub fn descriptor_path(fd: c_int, into: &mut [u8]) -> Result<&[u8], Errno> {
-    let mut room = [0; 32];
+    let mut room = [0; 64];
     read_link(descriptor_link(fd, &mut room)?, into)
 }
 
 /// Opens once more what is open as `fd`: another offset, other flags.
 pub fn reopen(fd: c_int, flags: c_int) -> Result<Fd, Errno> {
-    let mut room = [0; 32];
+    let mut room = [0; 64];
     open_at(libc::AT_FDCWD, descriptor_link(fd, &mut room)?, flags, 0)
 }
 
-fn descriptor_link(fd: c_int, room: &mut [u8; 32]) -> Result<&CStr, Errno> {
-    let mut path = Out::new(room);
-    path.bytes(b"/proc/self/fd/");
-    path.decimal(u64::try_from(fd).map_err(|_| Errno(libc::EBADF))?);
-    path.byte(0);
-    let path = path.finish().ok_or(Errno::NO_ROOM)?;
-    CStr::from_bytes_until_nul(path).map_err(|_| Errno::NO_ROOM)
+fn descriptor_link(fd: c_int, room: &mut [u8; 64]) -> Result<&CStr, Errno> {
+    let mut name = [0; 32];
+    let mut name = Out::new(&mut name);
+    name.bytes(b"fd/");
+    name.decimal(u64::try_from(fd).map_err(|_| Errno(libc::EBADF))?);
+    own_path(name.finish().ok_or(Errno::NO_ROOM)?, room)
 }
 
 /// The path of the working directory.
 pub fn working_directory(into: &mut [u8]) -> Result<&[u8], Errno> {
-    read_link(c"/proc/self/cwd", into)
+    let mut room = [0; 64];
+    read_link(own_path(b"cwd", &mut room)?, into)
+}
+
+/// The thread pointer of the process's first thread; 0 as long as nobody has told it.
+static FIRST_THREAD: AtomicUsize = AtomicUsize::new(0);
+
+/// Tells that this is the process's first thread.
+#[cfg(feature = "preload")]
+pub fn is_first_thread() {
+    FIRST_THREAD.store(arch::thread_pointer(), Ordering::Relaxed);
+}
+
+/// The path of `name` in this thread's directory of `/proc`. `/proc/self` is that of the first thread,
+/// which may have ended, or have other descriptors and another working directory. Each of them has a
+/// directory since Linux 3.17.
+pub fn own_path<'r>(name: &[u8], room: &'r mut [u8; 64]) -> Result<&'r CStr, Errno> {
+    // Where nobody has told it, there may be no libc, and no thread pointer.
+    let first = FIRST_THREAD.load(Ordering::Relaxed);
+    let other = first != 0 && arch::thread_pointer() != first;
+    let directory: &[u8] = if other && exists(c"/proc/thread-self") {
+        b"/proc/thread-self/"
+    } else {
+        b"/proc/self/"
+    };
+    let mut path = Out::new(room);
+    path.bytes(directory);
+    path.bytes(name);
+    path.byte(0);
+    let path = path.finish().ok_or(Errno::NO_ROOM)?;
+    CStr::from_bytes_until_nul(path).map_err(|_| Errno::NO_ROOM)
 }
 
 /// Is there memory at `address`? A signal call with a number that makes no sense reads its mask
