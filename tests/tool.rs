@@ -1,30 +1,19 @@
 //! The command-line tool, run as users run it: in containers made by `scripts/lab/container`, from
 //! outside of them, and on root directories. As root.
 
+mod support;
+
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use support::library;
 
 const TOOL: &str = env!("CARGO_BIN_EXE_proclens");
 const REPO: &str = env!("CARGO_MANIFEST_DIR");
 const LIMITS: [&str; 6] = ["--memory", "512M", "--cpus", "1.5", "--cpuset", "0-1"];
-
-/// What `scripts/build` made.
-fn library() -> PathBuf {
-    let path = std::env::var_os("PROCLENS_LIB").map_or_else(
-        || Path::new(REPO).join("target/release/libproclens.so"),
-        PathBuf::from,
-    );
-    assert!(
-        path.is_file(),
-        "{} is missing: scripts/build",
-        path.display()
-    );
-    path
-}
 
 fn tool(arguments: &[&str]) -> Output {
     with_no_settings(Command::new(TOOL).args(arguments))

@@ -7,6 +7,9 @@
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 repo=$(cd "$here/../.." && pwd -P)
 cache=${PROCLENS_LAB_CACHE:-/var/cache/proclens-lab}
+# Where cargo puts what it builds. It runs in the clone: a relative path is one below it.
+target=${CARGO_TARGET_DIR:-target}
+case $target in /*) ;; *) target=$repo/$target ;; esac
 me=$(basename "$0")
 
 say() { printf '%s: %s\n' "$me" "$*" >&2; }
@@ -14,6 +17,8 @@ die() { say "$*"; exit "${status:-1}"; }
 
 # The comment block at the top of a program is its help text.
 usage() { sed -n '2,/^[^#]/{/^#/!q;s/^# \{0,1\}//p}' "$0"; exit "${1:-0}"; }
+
+is_count() { [[ $1 =~ ^[1-9][0-9]*$ ]]; }
 
 # --- packages ---------------------------------------------------------------
 

@@ -30,9 +30,13 @@ pub fn library() -> PathBuf {
     let path = std::env::var_os("PROCLENS_LIBRARY")
         .map(PathBuf::from)
         .unwrap_or_else(|| {
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/libproclens.so")
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join("../release/libproclens.so")
         });
     match path.canonicalize() {
+        Ok(path) if path.to_string_lossy().contains([' ', ':']) => panic!(
+            "LD_PRELOAD cannot name {}: set PROCLENS_LIBRARY to a copy without spaces and colons",
+            path.display()
+        ),
         Ok(path) if path.is_file() => path,
         _ => panic!(
             "no library at {}: run scripts/build first (or set PROCLENS_LIBRARY)",
