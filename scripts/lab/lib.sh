@@ -19,6 +19,7 @@ die() { say "$*"; exit "${status:-1}"; }
 usage() { sed -n '2,/^[^#]/{/^#/!q;s/^# \{0,1\}//p}' "$0"; exit "${1:-0}"; }
 
 is_count() { [[ $1 =~ ^[1-9][0-9]*$ ]]; }
+is_decimal() { [[ $1 =~ ^[0-9]+(\.[0-9]*)?$|^\.[0-9]+$ ]]; }
 
 # --- packages ---------------------------------------------------------------
 
@@ -147,14 +148,20 @@ cgroup_mode() {
   esac
 }
 
-# bytes 512M -> 536870912
+# bytes 1.5G -> 1610612736; fails where that is no size
 bytes() {
+  local unit=0
   case $1 in
-    max | -1) echo max ;;
-    *[Kk]) echo $((${1%?} << 10)) ;;
-    *[Mm]) echo $((${1%?} << 20)) ;;
-    *[Gg]) echo $((${1%?} << 30)) ;;
-    *) echo "$1" ;;
+    max | -1) echo max; return ;;
+    *[Kk]) unit=10 ;;
+    *[Mm]) unit=20 ;;
+    *[Gg]) unit=30 ;;
+  esac
+  set -- "${1%[KkMmGg]}"
+  is_decimal "$1" || return
+  case $1 in
+    *.*) awk -v n="$1" -v unit=$unit 'BEGIN { printf "%.0f\n", int(n * 2 ^ unit) }' ;;
+    *) echo $((10#$1 << unit)) ;; # awk's numbers have 53 bits
   esac
 }
 
