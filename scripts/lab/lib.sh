@@ -21,6 +21,15 @@ usage() { sed -n '2,/^[^#]/{/^#/!q;s/^# \{0,1\}//p}' "$0"; exit "${1:-0}"; }
 is_count() { [[ $1 =~ ^[1-9][0-9]*$ ]]; }
 is_decimal() { [[ $1 =~ ^[0-9]+(\.[0-9]*)?$|^\.[0-9]+$ ]]; }
 
+# preloadable FILE: a copy of it in the caller's own $work, which LD_PRELOAD can name: it takes spaces and
+# colons for separators.
+preloadable() {
+  case $work in *[[:space:]:]*) die "needs a TMPDIR without spaces and colons: LD_PRELOAD cannot name $work" ;; esac
+  local name=${1##*/}
+  name=$work/${name//[[:space:]:]/_}
+  install -m 755 "$1" "$name" && echo "$name"
+}
+
 # --- packages ---------------------------------------------------------------
 
 # program -> Debian package; a program that is not listed has its package's name.
@@ -79,7 +88,11 @@ need_file() { [ -e "$1" ] || install_packages "$2"; [ -e "$1" ] || die "needs $1
 
 undo_list=()
 watched= watched_signal=TERM # see run_watched
-undo() { undo_list=("$*" "${undo_list[@]}"); } # undo COMMAND: run it at the end, last one first
+# undo COMMAND, undo PROGRAM ARGUMENT...: run it at the end, last one first
+undo() {
+  [ $# = 1 ] || set -- "$(printf '%q ' "$@")"
+  undo_list=("$1" "${undo_list[@]}")
+}
 undo_all() {
   local c
   trap '' INT TERM HUP
