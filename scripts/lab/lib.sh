@@ -120,6 +120,9 @@ run_watched() {
   return "$rc"
 }
 
+# After `cargo test` or `cargo bench`: those leave a tool of their own, a dynamic one, where scripts/build has its.
+undo_cargo() { [ -n "${LAB_BUILT:-}" ] || undo '"$repo/scripts/build" >/dev/null 2>&1'; }
+
 # --- cgroups ----------------------------------------------------------------
 
 # cgroup_dir CONTROLLER: where that controller's hierarchy is mounted.
