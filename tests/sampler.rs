@@ -1,37 +1,22 @@
 //! The sampler in real containers: one process, nobody's child, and averages that go on whatever
 //! happens to it. Each case is in `tests/sampler/inside`; needs root, cgroups and the shared object
-//! (`PROCLENS_LIBRARY`, or what `scripts/build` made), and says so where it has none.
+//! (`PROCLENS_LIBRARY`, or what `scripts/build` made).
 
-use std::path::{Path, PathBuf};
+mod support;
+
+use std::path::Path;
 use std::process::Command;
 
 fn inside(case: &str) {
+    needs_containers!();
     let repo = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let library = std::env::var_os("PROCLENS_LIBRARY")
-        .map_or_else(|| repo.join("target/release/libproclens.so"), PathBuf::from);
-    let work = std::env::temp_dir().join(format!("proclens-sampler-{case}-{}", std::process::id()));
-    std::fs::create_dir_all(&work).unwrap();
-    if !library.exists() {
-        eprintln!("skipped: no {} (scripts/build makes it)", library.display());
-        return;
-    }
-    let run = |command: &[&str]| {
-        Command::new(repo.join("scripts/lab/container"))
-            .args(["--memory", "max", "--"])
-            .args(command)
-            .env("library", &library)
-            .env("work", &work)
-            .output()
-            .unwrap()
-    };
-    let probe = run(&["true"]);
-    if !probe.status.success() {
-        eprintln!("skipped: {}", String::from_utf8_lossy(&probe.stderr));
-        return;
-    }
-    let script = repo.join("tests/sampler/inside");
-    let out = run(&[script.to_str().unwrap(), case]);
-    let _ = std::fs::remove_dir_all(&work);
+    let out = Command::new(repo.join("scripts/lab/container"))
+        .args(["--memory", "max", "--"])
+        .arg(repo.join("tests/sampler/inside"))
+        .arg(case)
+        .env("library", support::library())
+        .output()
+        .unwrap();
     assert!(
         out.status.success(),
         "{}{}",
