@@ -41,6 +41,8 @@ package_of() {
     unshare | setpriv | taskset | nsenter | mount) echo util-linux ;;
     qemu-system-x86_64) echo qemu-system-x86 ;;
     dockerd) echo docker.io ;;
+    # The client, which newer Debians have in a package of its own; `docker` is something else.
+    docker) if apt-cache show docker-cli >/dev/null 2>&1; then echo docker-cli; else echo docker.io; fi ;;
     musl-gcc) echo musl-tools ;;
     cc | gcc) echo gcc ;;
     fusermount3) echo fuse3 ;;
@@ -81,7 +83,7 @@ quiet_apt() {
     --no-install-recommends "$verb" "$@" 2>&1) || { printf '%s\n' "$out" | tail -n 5 >&2; return 1; }
 }
 
-# need_files FILE... -- the packages that bring them (headers, a static busybox)
+# need_file FILE PACKAGE: as need, for what is no program (headers, a module of Python's)
 need_file() { [ -e "$1" ] || install_packages "$2"; [ -e "$1" ] || die "needs $1 ($2)"; }
 
 # --- undoing ----------------------------------------------------------------
