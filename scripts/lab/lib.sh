@@ -125,6 +125,27 @@ run_watched() {
 # After `cargo test` or `cargo bench`: those leave a tool of their own, a dynamic one, where scripts/build has its.
 undo_cargo() { [ -n "${LAB_BUILT:-}" ] || undo '"$repo/scripts/build" >/dev/null 2>&1'; }
 
+# podman_runtime FILE: makes a runtime for Podman. It raises limits of processes, which not every machine may:
+# this one leaves them as they are.
+podman_runtime() {
+  local runtime=crun
+  cgroup_scan
+  [ "$(cgroup_mode)" = v2 ] || runtime=runc # crun wants none of v1 beside v2
+  need "$runtime" python3
+  cat >"$1" <<RUNTIME
+#!/bin/sh
+bundle=\$(echo "\$*" | sed -n 's/.*--bundle \([^ ]*\).*/\1/p')
+[ -z "\$bundle" ] || python3 - "\$bundle/config.json" <<PYTHON
+import json, sys
+config = json.load(open(sys.argv[1]))
+config["process"].pop("rlimits", None)
+json.dump(config, open(sys.argv[1], "w"))
+PYTHON
+exec $(command -v $runtime) "\$@"
+RUNTIME
+  chmod +x "$1"
+}
+
 # --- cgroups ----------------------------------------------------------------
 
 # cgroup_dir CONTROLLER: where that controller's hierarchy is mounted.
