@@ -967,6 +967,9 @@ fn help_has_examples_and_the_pages_are_generated() {
         man.contains(".TH") && man.contains("PROCLENS_CPU_ROUND"),
         "{man}"
     );
+    // Examples line by line, under a name.
+    assert!(man.contains(".SH EXAMPLES\n.nf\nproclens show "), "{man}");
+    assert!(!man.contains("EXTRA"), "{man}");
     assert!(directory.path().join("man/proclens-show.1").is_file());
     for file in ["proclens.bash", "proclens.fish", "_proclens"] {
         let path = directory.path().join("completions").join(file);
