@@ -1278,6 +1278,47 @@ fn install_and_uninstall_a_root() {
     }
 }
 
+/// `/proc/PID/root` says that it leads to `/`, whoever's that is. The links in it are absolute.
+#[test]
+fn install_into_the_root_of_a_running_process() {
+    let image = Root::of("bookworm");
+    let options = ["--rootfs", image.directory.path().to_str().unwrap()];
+    let options = [options[0], &format!("{}/root", options[1])];
+    let waiting = Waiting::start(
+        &options,
+        "mv /etc /other && ln -s /other /etc && rm -f /etc/ld.so.preload",
+    );
+    let root = format!("/proc/{}/root", waiting.pid);
+    // Should it take this machine's root for that one, it must not get far.
+    let run = |command: &str| {
+        let script =
+            format!("mount -o remount,bind,ro / && exec \"$0\" {command} --root {root} \"$@\"");
+        let mut inside = Command::new("unshare");
+        inside.args(["--mount", "sh", "-c", &script, TOOL]);
+        if command == "install" {
+            inside.arg("--lib").arg(library());
+        }
+        printed(with_no_settings(&mut inside).output().unwrap())
+    };
+    let said = run("install");
+    assert!(
+        said.contains(&format!("installed {root}/usr/lib/"))
+            && said.contains(&format!("proclens uninstall --root {root}`")),
+        "{said}"
+    );
+    let preload = PathBuf::from(format!("{root}/other/ld.so.preload"));
+    assert_eq!(
+        fs::read_to_string(&preload).unwrap(),
+        "/usr/$LIB/libproclens.so\n"
+    );
+    let said = run("uninstall");
+    assert!(
+        said.contains("taken back") && said.contains("removed"),
+        "{said}"
+    );
+    assert!(!preload.exists());
+}
+
 #[test]
 fn install_keeps_what_others_preload() {
     let root = Root::of("bookworm");

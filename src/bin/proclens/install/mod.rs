@@ -1,0 +1,268 @@
+//! `proclens install` and `uninstall`: the library where every program of a root directory finds
+//! it, and the line of `/etc/ld.so.preload` that makes them look.
+//!
+//! A line that names what cannot be loaded makes every program of that root complain, so it is
+//! written last, at once, and after programs of that very root have been run with the library.
+
+mod root;
+mod trial;
+
+use crate::elf::{self, File, Libc};
+use crate::failure::{Failure, Result};
+use crate::style::{GOOD, WARNING};
+use root::{Placed, Root};
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use trial::Trial;
+
+/// What the library is called, wherever it is.
+pub const LIBRARY: &str = "libproclens.so";
+/// Where glibc reads what to load into every program.
+pub const PRELOAD: &str = "/etc/ld.so.preload";
+/// What `$LIB` stands for, by distribution: Debian's, Red Hat's, Arch's. In the file the name
+/// stays: a 32-bit program then looks in a directory of its own.
+pub const LIBS: [&str; 4] = [
+    if cfg!(target_arch = "aarch64") {
+        "lib/aarch64-linux-gnu"
+    } else {
+        "lib/x86_64-linux-gnu"
+    },
+    "lib64",
+    "lib",
+    "lib32",
+];
+/// The line in `/etc/ld.so.preload`.
+const LINE: &str = "/usr/$LIB/libproclens.so";
+/// Where musl's programs find it, whose linker knows no `$LIB`.
+const MUSL: &str = "/usr/lib/libproclens.so";
+
+pub fn install(root: &Path, library: Option<&Path>, out: &mut dyn Write) -> Result<()> {
+    let root = Root::open(root)?;
+    let library = library.map_or_else(beside, |path| Ok(path.to_owned()))?;
+    let bytes = fs::read(&library).map_err(|error| Failure::of_file(&library, &error))?;
+    let File::Elf(elf) = elf::read(&library)? else {
+        return Err(Failure::new(
+            format_args!("{}: is no library", library.display()),
+            "give libproclens.so of a release with --lib",
+        ));
+    };
+    let trial = Trial::of(&root, &elf)?;
+    match trial.libc {
+        Libc::Musl => {
+            let placed = Placed::put(&root, Path::new(MUSL), &bytes)?;
+            trial.run(&root, Some(MUSL))?;
+            placed.keep();
+            writeln!(out, "{GOOD}installed{GOOD:#} {}", root.name(MUSL))?;
+            writeln!(
+                out,
+                "{WARNING}note{WARNING:#} musl reads no {PRELOAD}: set LD_PRELOAD={MUSL} in the image (ENV LD_PRELOAD={MUSL})"
+            )?;
+        }
+        Libc::Glibc => {
+            let (placed, path) = place(&root, &trial, &bytes)?;
+            let before = root.resolve(Path::new(PRELOAD))?;
+            let old = read_if_any(&root, &before)?;
+            let new = with_line(old.as_deref().unwrap_or_default());
+            let line = Placed::put(&root, Path::new(PRELOAD), new.as_bytes())?;
+            trial.run(&root, None)?;
+            line.keep();
+            placed.keep();
+            writeln!(out, "{GOOD}installed{GOOD:#} {}", root.name(&path))?;
+            writeln!(
+                out,
+                "{GOOD}written{GOOD:#}   {}: {LINE}",
+                root.name(PRELOAD)
+            )?;
+            if let Some(loader) = ["/lib/ld-linux.so.2", "/lib/ld-linux-armhf.so.3"]
+                .iter()
+                .find(|loader| {
+                    root.resolve(Path::new(loader))
+                        .is_ok_and(|path| path.exists())
+                })
+            {
+                writeln!(
+                    out,
+                    "{WARNING}note{WARNING:#} there is {loader}: 32-bit programs will say on stderr that they cannot load the library, and run without it"
+                )?;
+            }
+        }
+    }
+    writeln!(
+        out,
+        "tried with {}; take it back with `proclens uninstall{}`",
+        trial.program.display(),
+        root.option()
+    )?;
+    Ok(())
+}
+
+pub fn uninstall(root: &Path, out: &mut dyn Write) -> Result<()> {
+    let root = Root::open(root)?;
+    let mut found = false;
+    // The line first: without it nobody looks for the library.
+    let preload = root.resolve(Path::new(PRELOAD))?;
+    if let Some(old) = read_if_any(&root, &preload)? {
+        let new = without_line(&old);
+        if new != old {
+            found = true;
+            if new.trim().is_empty() {
+                fs::remove_file(&preload).map_err(|error| root.refused(&preload, &error))?;
+            } else {
+                Placed::put(&root, Path::new(PRELOAD), new.as_bytes())?.keep();
+            }
+            writeln!(
+                out,
+                "{GOOD}taken back{GOOD:#} the line in {}",
+                root.name(PRELOAD)
+            )?;
+        }
+    }
+    // A package has the library beside the tool, where musl's programs find it: it stays.
+    let packaged = root.resolve(Path::new("/usr/bin/proclens"))?.exists();
+    for lib in LIBS {
+        let path = format!("/usr/{lib}/{LIBRARY}");
+        let real = root.resolve(Path::new(&path))?;
+        if packaged && path == MUSL {
+            continue;
+        }
+        match fs::remove_file(&real) {
+            Ok(()) => {
+                found = true;
+                writeln!(out, "{GOOD}removed{GOOD:#} {}", root.name(&path))?;
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) => {}
+            Err(error) => return Err(root.refused(&real, &error)),
+        }
+    }
+    if !found {
+        writeln!(out, "nothing was installed in {}", root.path.display())?;
+    }
+    Ok(())
+}
+
+/// Puts the library where `$LIB` leads in this root: the first directory from which a program
+/// loads it.
+fn place(root: &Root, trial: &Trial, bytes: &[u8]) -> Result<(Placed, String)> {
+    let mut refused = None;
+    for lib in LIBS {
+        let directory = format!("/usr/{lib}");
+        if !root
+            .resolve(Path::new(&directory))
+            .is_ok_and(|path| path.is_dir())
+        {
+            continue;
+        }
+        let path = format!("{directory}/{LIBRARY}");
+        let placed = Placed::put(root, Path::new(&path), bytes)?;
+        match trial.run(root, Some(LINE)) {
+            Ok(()) => return Ok((placed, path)),
+            Err(failure) => refused = Some(failure),
+        }
+    }
+    Err(refused.unwrap_or_else(|| {
+        Failure::new(
+            format_args!(
+                "{}: has neither /usr/lib nor /usr/lib64",
+                root.path.display()
+            ),
+            "is this the root directory of a system?",
+        )
+    }))
+}
+
+/// The paths in the text of `/etc/ld.so.preload`, as glibc reads it: anything between white space
+/// and colons, up to a `#`.
+pub fn paths_in_preload(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .map(|line| line.split('#').next().unwrap_or_default())
+        .flat_map(|line| line.split([' ', '\t', ':']))
+        .filter(|path| !path.is_empty())
+}
+
+/// The text with the library's line as its last, once.
+fn with_line(old: &str) -> String {
+    let mut text = without_line(old);
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text + LINE + "\n"
+}
+
+/// The text without any path of the library; what else is on its line stays.
+fn without_line(old: &str) -> String {
+    let ours = |path: &&str| path.rsplit('/').next() == Some(LIBRARY);
+    old.split_inclusive('\n')
+        .filter_map(|line| {
+            if !paths_in_preload(line).any(|path| ours(&path)) {
+                return Some(line.to_owned());
+            }
+            let others: Vec<_> = paths_in_preload(line).filter(|path| !ours(path)).collect();
+            (!others.is_empty()).then(|| others.join(" ") + "\n")
+        })
+        .collect()
+}
+
+/// The library of the release that this program belongs to.
+fn beside() -> Result<PathBuf> {
+    let own = std::env::current_exe().unwrap_or_default();
+    let directory = own.parent().unwrap_or(Path::new("/")).to_owned();
+    let candidates = [
+        directory.join(LIBRARY),
+        directory.join("../lib").join(LIBRARY),
+        directory.join("../lib/proclens").join(LIBRARY),
+    ];
+    candidates
+        .iter()
+        .find(|path| path.is_file())
+        .cloned()
+        .ok_or_else(|| {
+            Failure::new(
+                format_args!("{LIBRARY}: is not beside {}", own.display()),
+                "name it with --lib",
+            )
+        })
+}
+
+fn read_if_any(root: &Root, path: &Path) -> Result<Option<String>> {
+    match fs::read(path) {
+        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| {
+            Failure::new(
+                format_args!("{}: is no text", root.name(PRELOAD)),
+                "look at it; it is left as it is",
+            )
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(root.refused(path, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_preload_file() {
+        assert_eq!(with_line(""), "/usr/$LIB/libproclens.so\n");
+        assert_eq!(
+            with_line("/lib/a.so"),
+            "/lib/a.so\n/usr/$LIB/libproclens.so\n"
+        );
+        let both = "# x\n/lib/a.so /old/libproclens.so\n";
+        assert_eq!(
+            with_line(both),
+            "# x\n/lib/a.so\n/usr/$LIB/libproclens.so\n"
+        );
+        assert_eq!(without_line(&with_line("/lib/a.so\n")), "/lib/a.so\n");
+        assert_eq!(
+            without_line("/lib/libproclens.so.bak\n"),
+            "/lib/libproclens.so.bak\n"
+        );
+        let paths: Vec<_> = paths_in_preload("/a:/b # /c\n\t/d\n").collect();
+        assert_eq!(paths, ["/a", "/b", "/d"]);
+    }
+}
