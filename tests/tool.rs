@@ -1357,6 +1357,52 @@ fn a_failed_trial_leaves_the_root_as_it_was() {
     assert_eq!(root.changes(), before);
 }
 
+/// What the packages run when a newer version came: a copy that is in use is renewed, one that was
+/// switched off is left, and a renewal that fails is no failure of the package.
+#[test]
+fn packages_renew_what_is_switched_on() {
+    let root = Root::of("bookworm");
+    let put = |name: &str, text: &str| {
+        let path = root.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    for script in ["post", "postinst"] {
+        let path = format!("{REPO}/scripts/packaging/{script}");
+        put(script, &fs::read_to_string(path).unwrap());
+    }
+    for (preload, renews) in [
+        ("/usr/$LIB/libproclens.so\n", true),
+        ("/lib/a.so:/usr/lib/libproclens.so # by hand\n", true),
+        ("# /usr/$LIB/libproclens.so\n/lib/a.so\n", false),
+        ("/lib/a.so # /usr/$LIB/libproclens.so\n", false),
+        ("/usr/lib/libproclens.so.bak\n", false),
+    ] {
+        put("etc/ld.so.preload", preload);
+        for (command, status) in [
+            ("post 2", 0),
+            ("post 2", 1),
+            ("postinst configure 0.0.1", 1),
+        ] {
+            put(
+                "usr/bin/proclens",
+                &format!("#!/bin/sh\necho \"asked to $*\"; exit {status}\n"),
+            );
+            let words: Vec<_> = command.split(' ').collect();
+            let output = root.run(&[&["sh"], &words[..]].concat());
+            let said = text(&output.stderr);
+            assert!(output.status.success(), "{command}: {preload}: {said}");
+            let asked = if renews { "asked to install\n" } else { "" };
+            assert_eq!(text(&output.stdout), asked, "{command}: {preload}");
+            assert_eq!(
+                said.contains("still the old one"),
+                renews && status == 1,
+                "{command}: {preload}: {said}"
+            );
+        }
+    }
+}
+
 #[test]
 fn musl_reads_no_preload_file_and_install_says_so() {
     let root = Root::of("musl");
