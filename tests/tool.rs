@@ -1337,6 +1337,73 @@ fn install_keeps_what_others_preload() {
     assert_eq!(fs::read_to_string(&preload).unwrap(), "# ours\n");
 }
 
+/// What the root's programs complain about before is not the library's fault, and a line of ours
+/// whose file is gone gets it back.
+#[test]
+fn install_where_programs_complain_already() {
+    let root = Root::of("bookworm");
+    let preload = root.path().join("etc/ld.so.preload");
+    fs::write(&preload, "/no/such.so\n").unwrap();
+    let said = printed(root.install(&[]));
+    assert!(
+        said.contains("without the library as well") && said.contains("/no/such.so"),
+        "{said}"
+    );
+    let installed = fs::read_to_string(&preload).unwrap();
+    assert_eq!(installed, "/no/such.so\n/usr/$LIB/libproclens.so\n");
+    let library = line(&said, "installed ");
+    let library = Path::new(library.split(' ').nth(1).unwrap());
+    fs::remove_file(library).unwrap();
+    let said = printed(root.install(&[]));
+    assert!(!said.contains("object '/usr/$LIB"), "{said}");
+    assert!(library.is_file());
+    assert_eq!(fs::read_to_string(&preload).unwrap(), installed);
+    // A path that was written by hand.
+    fs::remove_file(library).unwrap();
+    fs::write(&preload, "/usr/lib/libproclens.so\n").unwrap();
+    let said = printed(root.install(&[]));
+    assert!(!said.contains("as well"), "{said}");
+    assert!(library.is_file());
+    let line = fs::read_to_string(&preload).unwrap();
+    assert_eq!(line, "/usr/$LIB/libproclens.so\n");
+}
+
+/// A library by the name of ours with one function, which runs when a program starts.
+fn library_that(directory: &Path, does: &str) -> PathBuf {
+    let path = directory.join("libproclens.so");
+    let mut compiler = Command::new("cc")
+        .args(["-shared", "-fPIC", "-Wl,-soname,libproclens.so", "-x", "c"])
+        .args(["-", "-o"])
+        .arg(&path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let text = format!(
+        "#include <unistd.h>\n__attribute__((constructor)) static void f(void) {{ {does} }}\n"
+    );
+    let mut input = compiler.stdin.take().unwrap();
+    input.write_all(text.as_bytes()).unwrap();
+    drop(input);
+    assert!(compiler.wait().unwrap().success());
+    path
+}
+
+/// Of the directories that it could be in, most are not looked into: no reason to name.
+#[test]
+fn a_failed_trial_says_what_the_library_did() {
+    let root = Root::of("bookworm");
+    let directory = tempfile::tempdir().unwrap();
+    let library = library_that(directory.path(), "_exit(7);");
+    let before = root.changes();
+    let path = root.path();
+    let arguments = ["install", "--root", path.to_str().unwrap(), "--lib"];
+    let output = tool(&[&arguments[..], &[library.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("ends with exit status: 7"), "{said}");
+    assert_eq!(root.changes(), before);
+}
+
 /// The trial is a program of the root that fails.
 #[test]
 fn a_failed_trial_leaves_the_root_as_it_was() {

@@ -65,7 +65,7 @@ pub fn install(root: &Path, library: Option<&Path>, out: &mut dyn Write) -> Resu
             let old = read_if_any(&root, &before)?;
             let new = with_line(old.as_deref().unwrap_or_default());
             let line = Placed::put(&root, Path::new(PRELOAD), new.as_bytes())?;
-            trial.run(&root, None)?;
+            let already = trial.run(&root, None)?;
             line.keep();
             placed.keep();
             writeln!(out, "{GOOD}installed{GOOD:#} {}", root.name(&path))?;
@@ -74,6 +74,12 @@ pub fn install(root: &Path, library: Option<&Path>, out: &mut dyn Write) -> Resu
                 "{GOOD}written{GOOD:#}   {}: {LINE}",
                 root.name(PRELOAD)
             )?;
+            for said in already {
+                writeln!(
+                    out,
+                    "{WARNING}note{WARNING:#} programs say this without the library as well: {said}"
+                )?;
+            }
             if let Some(loader) = ["/lib/ld-linux.so.2", "/lib/ld-linux-armhf.so.3"]
                 .iter()
                 .find(|loader| {
@@ -148,7 +154,12 @@ pub fn uninstall(root: &Path, out: &mut dyn Write) -> Result<()> {
 /// Puts the library where `$LIB` leads in this root: the first directory from which a program
 /// loads it.
 fn place(root: &Root, trial: &Trial, bytes: &[u8]) -> Result<(Placed, String)> {
-    let mut refused = None;
+    let mut refused: Option<Failure> = None;
+    // Any other reason than that the dynamic linker does not look here.
+    let telling = |failure: &Failure| {
+        let text = failure.to_string();
+        !text.contains("cannot open shared object file")
+    };
     for lib in LIBS {
         let directory = format!("/usr/{lib}");
         if !root
@@ -160,8 +171,13 @@ fn place(root: &Root, trial: &Trial, bytes: &[u8]) -> Result<(Placed, String)> {
         let path = format!("{directory}/{LIBRARY}");
         let placed = Placed::put(root, Path::new(&path), bytes)?;
         match trial.run(root, Some(LINE)) {
-            Ok(()) => return Ok((placed, path)),
-            Err(failure) => refused = Some(failure),
+            Ok(_) => return Ok((placed, path)),
+            Err(failure) => {
+                let known = refused.as_ref();
+                if known.is_none_or(|known| !telling(known) && telling(&failure)) {
+                    refused = Some(failure);
+                }
+            }
         }
     }
     Err(refused.unwrap_or_else(|| {

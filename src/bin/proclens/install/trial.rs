@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 
 /// A program of the root to try the library with.
 pub struct Trial {
@@ -19,6 +19,14 @@ pub struct Trial {
     arguments: &'static [&'static str],
     /// Whose C library it uses.
     pub libc: Libc,
+    /// What it does before anything is changed.
+    before: Ran,
+}
+
+/// How a program ended, and the lines that it wrote to stderr.
+struct Ran {
+    status: ExitStatus,
+    said: Vec<String>,
 }
 
 impl Trial {
@@ -53,11 +61,16 @@ impl Trial {
             let same = elf.bits == library.bits && elf.machine == library.machine;
             match (elf.libc(), elf.interpreter) {
                 (Some(libc), Some(interpreter)) if same => {
+                    let program = PathBuf::from(program);
+                    let words = arguments.iter().map(OsStr::new);
+                    let before = command(root, None, &program, words)
+                        .map_err(|error| refused(root, &program, reason(&error)))?;
                     return Ok(Trial {
-                        program: PathBuf::from(program),
+                        program,
                         interpreter,
                         arguments,
                         libc,
+                        before: Ran::of(&before),
                     });
                 }
                 (None, _) => {
@@ -77,61 +90,87 @@ impl Trial {
     }
 
     /// Runs the program in the root, with `preload` in LD_PRELOAD or with what the root's own file
-    /// says, and asks the dynamic linker whether the library was there.
-    pub fn run(&self, root: &Root, preload: Option<&str>) -> Result<()> {
-        let refused = |what: String| {
-            Failure::new(
-                format_args!("{}: {what}", root.name(&self.program)),
-                "nothing was changed",
-            )
+    /// says, and asks the dynamic linker whether the library was there. Gives what the program says
+    /// without the library as well.
+    pub fn run(&self, root: &Root, preload: Option<&str>) -> Result<Vec<String>> {
+        let refused = |what: String| refused(root, &self.program, what);
+        let words = self.arguments.iter().map(OsStr::new);
+        let output = command(root, preload, &self.program, words)
+            .map_err(|error| refused(reason(&error)))?;
+        let ran = Ran::of(&output);
+        // The line in the file is new: that an older one made programs complain is no excuse.
+        let known = |line: &String| {
+            self.before.said.contains(line) && (preload.is_some() || !line.contains(LIBRARY))
         };
-        let ran = self.command(
-            root,
-            preload,
-            &self.program,
-            self.arguments.iter().map(OsStr::new),
-        );
-        let output = ran.map_err(|error| refused(reason(&error)))?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        if !output.status.success() || !said.is_empty() {
-            let said = said.lines().next().unwrap_or_default();
-            return Err(refused(format!(
-                "with the library it ends with {} ({said})",
-                output.status
-            )));
+        let (known, new): (Vec<_>, Vec<_>) = ran.said.into_iter().partition(known);
+        let first = new.first().or(known.first()).map_or("", String::as_str);
+        match (ran.status.success(), self.before.status.success()) {
+            (false, true) => {
+                return Err(refused(format!(
+                    "with the library it ends with {} ({first})",
+                    ran.status
+                )));
+            }
+            (false, false) => {
+                return Err(refused(format!(
+                    "it ends with {} ({first}), without the library as well",
+                    ran.status
+                )));
+            }
+            (true, _) if !new.is_empty() => {
+                return Err(refused(format!("with the library it says: {first}")));
+            }
+            _ => {}
         }
         let list = [OsStr::new("--list"), self.program.as_os_str()];
-        let listed = self.command(root, preload, &self.interpreter, list.into_iter());
-        let listed = listed.map_err(|error| refused(reason(&error)))?;
+        let listed = command(root, preload, &self.interpreter, list.into_iter())
+            .map_err(|error| refused(reason(&error)))?;
         if String::from_utf8_lossy(&listed.stdout).contains(LIBRARY) {
-            Ok(())
+            Ok(known)
         } else {
             Err(refused("does not load the library".to_owned()))
         }
     }
+}
 
-    fn command<'a>(
-        &self,
-        root: &Root,
-        preload: Option<&str>,
-        program: &Path,
-        arguments: impl Iterator<Item = &'a OsStr>,
-    ) -> io::Result<std::process::Output> {
-        let mut command = Command::new(program);
-        command.args(arguments).env_clear().stdin(Stdio::null());
-        if let Some(preload) = preload {
-            command.env("LD_PRELOAD", preload);
+impl Ran {
+    fn of(output: &Output) -> Ran {
+        let said = String::from_utf8_lossy(&output.stderr);
+        Ran {
+            status: output.status,
+            said: said.lines().map(str::to_owned).collect(),
         }
-        if !root.is_own() {
-            let path = root.reach().to_owned();
-            // SAFETY: two system calls between fork and exec; the path is made before.
-            unsafe {
-                command.pre_exec(move || {
-                    std::os::unix::fs::chroot(&path)?;
-                    std::env::set_current_dir("/")
-                });
-            }
-        }
-        command.output()
     }
+}
+
+fn refused(root: &Root, program: &Path, what: String) -> Failure {
+    Failure::new(
+        format_args!("{}: {what}", root.name(program)),
+        "nothing was changed",
+    )
+}
+
+/// Runs `program` in the root.
+fn command<'a>(
+    root: &Root,
+    preload: Option<&str>,
+    program: &Path,
+    arguments: impl Iterator<Item = &'a OsStr>,
+) -> io::Result<Output> {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    if let Some(preload) = preload {
+        command.env("LD_PRELOAD", preload);
+    }
+    if !root.is_own() {
+        let path = root.reach().to_owned();
+        // SAFETY: two system calls between fork and exec; the path is made before.
+        unsafe {
+            command.pre_exec(move || {
+                std::os::unix::fs::chroot(&path)?;
+                std::env::set_current_dir("/")
+            });
+        }
+    }
+    command.output()
 }
