@@ -828,6 +828,78 @@ fn check_says_what_is_in_the_way() {
     );
 }
 
+/// What looks like a program with the library and is none.
+#[test]
+fn check_says_no_where_it_only_looks_like_yes() {
+    let said = in_container(
+        &LIMITS,
+        "r() { echo \"== $title\"; \"$@\" 2>&1; echo \"exit $?\"; }; \
+         mount -t tmpfs tmpfs /mnt; cp -a /etc/passwd /etc/ld.so.cache /mnt; mount --bind /mnt /etc; \
+         export LD_PRELOAD=$lib; \
+         script() { title=$1; echo \"#!$1\" >/etc/script; chmod 755 /etc/script; r $tool check -- /etc/script; }; \
+         script '/usr/bin/env no-such-program'; script '/usr/bin/env head -n 1'; script '/no/such sh'; \
+         script '/usr/bin/env -S head -n 1'; script '/usr/bin/env -u X head'; script '/usr/bin/env X=y head'; \
+         title=all; PROCLENS_SKIP='*' r $tool check; title=some; PROCLENS_SKIP='*/head' r $tool check; \
+         echo 'skip = *' >/etc/proclens.conf; title=file; r $tool check; rm /etc/proclens.conf; \
+         unset LD_PRELOAD; mkdir -m 700 /etc/d; cp $lib /etc/d; chmod 644 /etc/d/*; \
+         echo /etc/d/libproclens.so >/etc/ld.so.preload; \
+         title=closed; r $tool check; chmod 755 /etc/d; title=open; r $tool check; \
+         chmod 600 /etc/ld.so.preload; title=unreadable; r $tool check",
+    );
+    let part = |title: &str| {
+        let start = format!("== {title}\n");
+        let rest = said
+            .split(&start)
+            .nth(1)
+            .unwrap_or_else(|| panic!("{title} in {said}"));
+        rest.split("== ").next().unwrap()
+    };
+    for (title, words, code) in [
+        (
+            "/usr/bin/env no-such-program",
+            "for no-such-program, which is no program in PATH",
+            1,
+        ),
+        (
+            "/usr/bin/env head -n 1",
+            "for head -n 1, which is no program in PATH",
+            1,
+        ),
+        ("/no/such sh", "/no/such: no such file", 1),
+        ("/usr/bin/env -S head -n 1", "/head\n", 0),
+        ("/usr/bin/env -u X head", "/head\n", 0),
+        ("/usr/bin/env X=y head", "/head\n", 0),
+        ("all", "PROCLENS_SKIP leaves", 1),
+        ("some", "the library is active", 0),
+        ("file", "PROCLENS_SKIP leaves", 1),
+        (
+            "closed",
+            "other users may not enter /etc/d: the library is not active for them",
+            1,
+        ),
+        ("open", "the library is active", 0),
+        (
+            "unreadable",
+            "/etc/ld.so.preload is not readable for other users",
+            1,
+        ),
+    ] {
+        let part = part(title);
+        assert!(part.contains(words), "{title}: {part}");
+        assert!(part.ends_with(&format!("exit {code}\n")), "{title}: {part}");
+        let others_only = ["closed", "unreadable"].contains(&title);
+        let verdict = if code == 0 || others_only {
+            "is active"
+        } else {
+            "is not active"
+        };
+        assert!(
+            part.contains(&format!("\nthe library {verdict}\n")),
+            "{title}: {part}"
+        );
+    }
+}
+
 #[test]
 fn check_looks_into_running_processes() {
     for (preload, active) in [(library(), true), (PathBuf::new(), false)] {

@@ -1,7 +1,7 @@
 //! `proclens check`: is the library found, loaded and active, and if not, why and what then.
 
 use crate::elf::{self, Elf, File, Libc};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::install::{LIBRARY, PRELOAD, paths_in_preload};
 use crate::processes;
 use crate::settings::Sources;
@@ -77,32 +77,39 @@ pub fn run(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<ExitCode> {
-    let mut findings = Findings::default();
-    let subject = pid.map(Subject::process).transpose();
-    let program = command.first().map(|name| found_in_path(name));
-    let (Ok(subject), true) = (&subject, program != Some(None)) else {
-        let what = match (subject, command.first()) {
-            (Err(failure), _) => failure.to_string(),
-            (_, name) => {
-                let name = name.map_or("", String::as_str);
-                let place = if name.contains('/') { "" } else { " in PATH" };
-                format!("{name}: no such program{place}")
+    Ok(match look(pid, command, json, out) {
+        Ok(works) => ExitCode::from(u8::from(!works)),
+        Err(failure) => {
+            if !failure.is_silent() {
+                anstream::eprintln!("proclens: {failure}");
             }
-        };
-        anstream::eprintln!("proclens: {what}");
-        return Ok(ExitCode::from(2));
-    };
-    let view = View::new(subject.clone().unwrap_or(Subject::Own));
+            ExitCode::from(2)
+        }
+    })
+}
+
+/// Prints what was found; true if the library is active and nothing wants attention.
+fn look(pid: Option<u32>, command: &[String], json: bool, out: &mut dyn Write) -> Result<bool> {
+    let mut findings = Findings::default();
+    let subject = pid.map(Subject::process).transpose()?;
+    let program = command.first().map(|name| {
+        found_in_path(name).ok_or_else(|| {
+            let place = if name.contains('/') { "" } else { " in PATH" };
+            Failure::new(name, format_args!("no such program{place}"))
+        })
+    });
+    let program: Option<PathBuf> = program.transpose()?;
+    let view = View::new(subject.unwrap_or(Subject::Own));
     container(&view, &mut findings);
     let sources = view.sources();
-    let loaded = match (pid, program.flatten()) {
+    let loaded = match (pid, program) {
         (Some(pid), _) => running(pid, &mut findings),
         (_, Some(path)) => {
             named_by_preloads(&mut findings);
-            program_file(&path, &mut findings, 0)
+            program_file(&path, &mut findings, 0)?
                 .is_some_and(|runs| !left_out(&runs, &sources, &mut findings))
         }
-        _ => here(&mut findings),
+        _ => here(&sources, &mut findings)?,
     };
     settings(&sources, &mut findings);
     let active = loaded && sources.settings().on;
@@ -120,7 +127,7 @@ pub fn run(
         out,
     )?;
     out.flush()?;
-    Ok(ExitCode::from(u8::from(!(active && sound))))
+    Ok(active && sound)
 }
 
 fn print(report: &Report, json: bool, out: &mut dyn Write) -> Result<()> {
@@ -174,26 +181,30 @@ fn container(view: &View, findings: &mut Findings) {
 }
 
 /// Without a program: what the next program that starts here would get.
-fn here(findings: &mut Findings) -> bool {
+fn here(sources: &Sources, findings: &mut Findings) -> Result<bool> {
     let named = named_by_preloads(findings);
     if !named {
         findings.problem(
             "nothing loads the library: neither LD_PRELOAD nor /etc/ld.so.preload names it",
             "`proclens install`, or set LD_PRELOAD to the path of libproclens.so",
         );
-        return false;
+        return Ok(false);
     }
-    match ["sh", "true", "cat"]
+    let programs: Vec<_> = ["sh", "true", "cat"]
         .iter()
-        .find_map(|name| found_in_path(name))
-    {
-        Some(path) => program_file(&path, findings, 0).is_some(),
+        .filter_map(|name| found_in_path(name))
+        .collect();
+    // One that PROCLENS_SKIP leaves out says nothing about the others.
+    let meant = programs.iter().find(|path| !skips(path, sources));
+    match meant.or(programs.first()) {
+        Some(path) => Ok(program_file(path, findings, 0)?
+            .is_some_and(|runs| !left_out(&runs, sources, findings))),
         None => {
             findings.note(
                 "there is no shell here to try it with",
                 "`proclens check -- PROGRAM` looks at the program that runs here",
             );
-            true
+            Ok(true)
         }
     }
 }
@@ -219,6 +230,7 @@ fn named_by_preloads(findings: &mut Findings) -> bool {
     for path in paths_in_preload(&text).filter(|path| path.contains(LIBRARY)) {
         named = true;
         named_library(PRELOAD, path, Path::new("/"), findings);
+        for_everybody(path, findings);
         in_other_roots(path, findings);
     }
     named
@@ -255,6 +267,36 @@ fn named_library(by: &str, path: &str, root: &Path, findings: &mut Findings) {
             format!("{by} names {path}, which is no library"),
             "copy libproclens.so of a release there",
         ),
+    }
+}
+
+/// The preload file is read, and the library opened, with the rights of whoever starts a program.
+fn for_everybody(path: &str, findings: &mut Findings) {
+    let mode = |path: &Path| fs::metadata(path).map_or(0, |m| m.permissions().mode());
+    if mode(Path::new(PRELOAD)) & 0o004 == 0 {
+        findings.problem(
+            format!(
+                "{PRELOAD} is not readable for other users: the library is not active for them"
+            ),
+            format!("chmod 644 {PRELOAD}"),
+        );
+    }
+    let found = expanded(path)
+        .into_iter()
+        .find_map(|path| Path::new(&path).canonicalize().ok());
+    let closed = found.and_then(|library| {
+        let directories = library.ancestors().skip(1);
+        directories
+            .filter(|directory| mode(directory) & 0o001 == 0)
+            .last()
+            .map(Path::to_owned)
+    });
+    if let Some(directory) = closed {
+        let directory = directory.display();
+        findings.problem(
+            format!("{PRELOAD} names {path}, but other users may not enter {directory}: the library is not active for them"),
+            "`proclens install` puts it where everybody may read it",
+        );
     }
 }
 
@@ -299,17 +341,16 @@ fn expanded(path: &str) -> Vec<String> {
 }
 
 /// The file that runs, a script's interpreter, if the dynamic linker loads the library into it.
-fn program_file(path: &Path, findings: &mut Findings, depth: u32) -> Option<PathBuf> {
+fn program_file(path: &Path, findings: &mut Findings, depth: u32) -> Result<Option<PathBuf>> {
     let name = path.display();
     let file = match elf::read(path) {
         Ok(file) => file,
-        Err(failure) => {
-            findings.problem(
-                failure.to_string(),
-                "a program must be readable to be looked at",
-            );
-            return None;
+        // A script's: the script does not start.
+        Err(failure) if matches!(path.try_exists(), Ok(false)) => {
+            findings.problem(failure.to_string(), "install it, or mend the script");
+            return Ok(None);
         }
+        Err(failure) => return Err(failure),
     };
     match file {
         File::Script {
@@ -319,23 +360,63 @@ fn program_file(path: &Path, findings: &mut Findings, depth: u32) -> Option<Path
             let env = interpreter.file_name() == Some(OsStr::new("env"));
             let runs = match argument.as_deref().filter(|_| env) {
                 Some(argument) => {
-                    let word = argument
-                        .split_whitespace()
-                        .find(|word| !word.starts_with('-') && !word.contains('='));
-                    word.and_then(found_in_path).unwrap_or(interpreter)
+                    let word = run_by_env(argument);
+                    let Some(path) = word.and_then(found_in_path) else {
+                        findings.problem(
+                            format!(
+                                "{name} is a script for {}, which is no program in PATH",
+                                word.unwrap_or(argument)
+                            ),
+                            "install it, or mend the script",
+                        );
+                        return Ok(None);
+                    };
+                    path
                 }
                 None => interpreter,
             };
             findings.good(format!("{name} is a script for {}", runs.display()));
             program_file(&runs, findings, depth + 1)
         }
-        File::Elf(elf) => dynamic_program(path, &elf, findings).then(|| path.to_owned()),
+        File::Elf(elf) => Ok(dynamic_program(path, &elf, findings).then(|| path.to_owned())),
         _ => {
             findings.problem(
                 format!("{name} is no program of this machine"),
                 "name the program that runs it",
             );
-            None
+            Ok(None)
+        }
+    }
+}
+
+/// The program in the one argument that the kernel gives to a script's `env`: all of it is the name,
+/// unless it begins with an option (`-S`: what follows is split into words) or sets a variable.
+fn run_by_env(argument: &str) -> Option<&str> {
+    if !argument.starts_with('-') && !argument.contains('=') {
+        return Some(argument);
+    }
+    // Options that have a value: in the same word, or else in the next.
+    const VALUED: [char; 3] = ['u', 'C', 'a'];
+    fn letters(word: &str) -> Option<&str> {
+        word.strip_prefix('-').filter(|rest| !rest.starts_with('-'))
+    }
+    let mut words = argument.split_whitespace();
+    loop {
+        let word = words.next()?;
+        let split = letters(word)
+            .and_then(|letters| letters.split_once('S'))
+            .filter(|(before, _)| !before.contains(VALUED));
+        let word = match split {
+            Some((_, rest)) => rest,
+            None => word.strip_prefix("--split-string=").unwrap_or(word),
+        };
+        let valued = letters(word)
+            .and_then(|letters| Some(letters.find(VALUED)? + 1 == letters.len()))
+            .unwrap_or(matches!(word, "--unset" | "--chdir" | "--argv0"));
+        if valued {
+            words.next();
+        } else if !word.is_empty() && !word.starts_with('-') && !word.contains('=') {
+            return Some(word);
         }
     }
 }
@@ -429,18 +510,27 @@ fn dynamic_program(path: &Path, elf: &Elf, findings: &mut Findings) -> bool {
 }
 
 /// Does PROCLENS_SKIP name this program? The library looks at the path without links.
+fn skips(program: &Path, sources: &Sources) -> bool {
+    let real = without_links(program);
+    sources.settings().skips(real.as_os_str().as_bytes())
+}
+
 fn left_out(program: &Path, sources: &Sources, findings: &mut Findings) -> bool {
-    let real = program
-        .canonicalize()
-        .unwrap_or_else(|_| program.to_owned());
-    let skipped = sources.settings().skips(real.as_os_str().as_bytes());
+    let skipped = skips(program, sources);
     if skipped {
         findings.problem(
-            format!("PROCLENS_SKIP leaves {} out", real.display()),
+            format!(
+                "PROCLENS_SKIP leaves {} out",
+                without_links(program).display()
+            ),
             "take it out of PROCLENS_SKIP",
         );
     }
     skipped
+}
+
+fn without_links(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// Is it loaded in a process that runs?
@@ -465,8 +555,7 @@ fn running(pid: u32, findings: &mut Findings) -> bool {
         );
         return false;
     }
-    if let Some(line) = maps.lines().find(|line| line.contains(LIBRARY)) {
-        let path = line.split_whitespace().nth(5).unwrap_or(LIBRARY);
+    if let Some(path) = loaded(&maps) {
         findings.good(format!("{name} has loaded {path}"));
         return true;
     }
@@ -482,6 +571,17 @@ fn running(pid: u32, findings: &mut Findings) -> bool {
         ),
     }
     false
+}
+
+/// The library in the text of `/proc/PID/maps`: whoever only reads the file has nothing of it that
+/// can be executed.
+fn loaded(maps: &str) -> Option<&str> {
+    maps.lines().find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let rights = fields.nth(1)?;
+        let path = fields.nth(3)?;
+        (rights.contains('x') && path.contains(LIBRARY)).then_some(path)
+    })
 }
 
 fn settings(sources: &Sources, findings: &mut Findings) {
@@ -551,4 +651,38 @@ fn found_in_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .map(|directory| directory.join(name))
         .find(executable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_env_runs() {
+        for (argument, program) in [
+            ("head", Some("head")),
+            ("head -n 1", Some("head -n 1")),
+            ("-S head -n 1", Some("head")),
+            ("-Shead -n 1", Some("head")),
+            ("-vS head", Some("head")),
+            ("--split-string=head -n 1", Some("head")),
+            ("-u X head", Some("head")),
+            ("-uX head", Some("head")),
+            ("-S -i -u X --chdir /tmp A=b head c", Some("head")),
+            ("A=b head", Some("head")),
+            ("-S", None),
+            ("-i", None),
+        ] {
+            assert_eq!(run_by_env(argument), program, "{argument}");
+        }
+    }
+
+    #[test]
+    fn what_is_loaded() {
+        let data = "7f00-7f10 r--p 00000000 fe:01 42   /usr/lib/libproclens.so\n";
+        let code = "7f10-7f20 r-xp 00010000 fe:01 42   /usr/lib/libproclens.so\n";
+        assert_eq!(loaded(data), None);
+        let both = format!("7000-7010 rw-p 00000000 00:00 0\n{data}{code}");
+        assert_eq!(loaded(&both), Some("/usr/lib/libproclens.so"));
+    }
 }
