@@ -4,8 +4,10 @@
 mod support;
 
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -900,14 +902,14 @@ fn check_says_no_where_it_only_looks_like_yes() {
     }
 }
 
-#[test]
-fn check_looks_into_running_processes() {
-    for (preload, active) in [(library(), true), (PathBuf::new(), false)] {
-        let mut child = Command::new("sleep")
-            .arg("600")
-            .env("LD_PRELOAD", &preload)
-            .spawn()
-            .unwrap();
+/// Sleeps, with `preload` in LD_PRELOAD, until it is dropped.
+struct Sleeping(Child);
+
+impl Sleeping {
+    fn start(preload: &Path) -> Sleeping {
+        let mut command = Command::new("sleep");
+        let child = with_no_settings(command.arg("600")).env("LD_PRELOAD", preload);
+        let child = child.spawn().unwrap();
         // The dynamic linker is done when sleep sleeps.
         let wait = format!("/proc/{}/wchan", child.id());
         for _ in 0..200 {
@@ -916,9 +918,25 @@ fn check_looks_into_running_processes() {
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
-        let output = tool(&["check", "--pid", &child.id().to_string()]);
-        child.kill().unwrap();
-        child.wait().unwrap();
+        Sleeping(child)
+    }
+
+    fn check(&self) -> Output {
+        tool(&["check", "--pid", &self.0.id().to_string()])
+    }
+}
+
+impl Drop for Sleeping {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn check_looks_into_running_processes() {
+    for (preload, active) in [(library(), true), (PathBuf::new(), false)] {
+        let output = Sleeping::start(&preload).check();
         assert_eq!(output.status.success(), active, "{}", text(&output.stdout));
         let word = if active {
             "has loaded"
@@ -931,6 +949,30 @@ fn check_looks_into_running_processes() {
             text(&output.stdout)
         );
     }
+}
+
+/// A space cannot be in LD_PRELOAD, but in what a link leads to.
+#[test]
+fn check_takes_any_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let odd = directory.path().join(OsStr::from_bytes(b"a b\xff"));
+    fs::create_dir(&odd).unwrap();
+    fs::copy(library(), odd.join("libproclens.so")).unwrap();
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(odd.join("libproclens.so"), &link).unwrap();
+    let said = printed(Sleeping::start(&link).check());
+    assert!(said.contains("/a b\u{fffd}/libproclens.so\n"), "{said}");
+
+    fs::copy("/bin/cat", odd.join("cat")).unwrap();
+    let mut check = Command::new(TOOL);
+    check.args(["check", "--"]).arg(odd.join("cat"));
+    let said = printed(
+        with_no_settings(&mut check)
+            .env("LD_PRELOAD", library())
+            .output()
+            .unwrap(),
+    );
+    assert!(said.contains("/a b\u{fffd}/cat\n"), "{said}");
 }
 
 #[test]

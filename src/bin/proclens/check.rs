@@ -11,7 +11,7 @@ use crate::view::View;
 use proclens::gather::{Controller, Kernel};
 use proclens::log::Trouble;
 use serde::Serialize;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -73,7 +73,7 @@ impl Findings {
 
 pub fn run(
     pid: Option<u32>,
-    command: &[String],
+    command: &[OsString],
     json: bool,
     out: &mut dyn Write,
 ) -> Result<ExitCode> {
@@ -89,16 +89,17 @@ pub fn run(
 }
 
 /// Prints what was found; true if the library is active and nothing wants attention.
-fn look(pid: Option<u32>, command: &[String], json: bool, out: &mut dyn Write) -> Result<bool> {
+fn look(pid: Option<u32>, command: &[OsString], json: bool, out: &mut dyn Write) -> Result<bool> {
     let mut findings = Findings::default();
     let subject = pid.map(Subject::process).transpose()?;
     let program = command.first().map(|name| {
         found_in_path(name).ok_or_else(|| {
+            let name = name.to_string_lossy();
             let place = if name.contains('/') { "" } else { " in PATH" };
-            Failure::new(name, format_args!("no such program{place}"))
+            Failure::new(&name, format_args!("no such program{place}"))
         })
     });
-    let program: Option<PathBuf> = program.transpose()?;
+    let program = program.transpose()?;
     let view = View::new(subject.unwrap_or(Subject::Own));
     container(&view, &mut findings);
     let sources = view.sources();
@@ -192,7 +193,7 @@ fn here(sources: &Sources, findings: &mut Findings) -> Result<bool> {
     }
     let programs: Vec<_> = ["sh", "true", "cat"]
         .iter()
-        .filter_map(|name| found_in_path(name))
+        .filter_map(found_in_path)
         .collect();
     // One that PROCLENS_SKIP leaves out says nothing about the others.
     let meant = programs.iter().find(|path| !skips(path, sources));
@@ -535,7 +536,7 @@ fn without_links(path: &Path) -> PathBuf {
 
 /// Is it loaded in a process that runs?
 fn running(pid: u32, findings: &mut Findings) -> bool {
-    let maps = match fs::read_to_string(format!("/proc/{pid}/maps")) {
+    let maps = match fs::read(format!("/proc/{pid}/maps")) {
         Ok(maps) => maps,
         Err(error) => {
             findings.problem(
@@ -574,13 +575,13 @@ fn running(pid: u32, findings: &mut Findings) -> bool {
 }
 
 /// The library in the text of `/proc/PID/maps`: whoever only reads the file has nothing of it that
-/// can be executed.
-fn loaded(maps: &str) -> Option<&str> {
-    maps.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
+/// can be executed. The path, whatever is in it, is the sixth field.
+fn loaded(maps: &[u8]) -> Option<String> {
+    maps.split(|b| *b == b'\n').find_map(|line| {
+        let mut fields = line.splitn(6, |b| *b == b' ');
         let rights = fields.nth(1)?;
-        let path = fields.nth(3)?;
-        (rights.contains('x') && path.contains(LIBRARY)).then_some(path)
+        let path = String::from_utf8_lossy(fields.nth(3)?.trim_ascii_start());
+        (rights.contains(&b'x') && path.contains(LIBRARY)).then(|| path.into_owned())
     })
 }
 
@@ -640,11 +641,12 @@ fn own_machine() -> u16 {
 }
 
 /// As the shell finds programs.
-fn found_in_path(name: &str) -> Option<PathBuf> {
+fn found_in_path(name: impl AsRef<OsStr>) -> Option<PathBuf> {
+    let name = name.as_ref();
     let executable = |path: &PathBuf| {
         fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
     };
-    if name.contains('/') {
+    if name.as_bytes().contains(&b'/') {
         return Some(PathBuf::from(name)).filter(executable);
     }
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
@@ -679,10 +681,10 @@ mod tests {
 
     #[test]
     fn what_is_loaded() {
-        let data = "7f00-7f10 r--p 00000000 fe:01 42   /usr/lib/libproclens.so\n";
-        let code = "7f10-7f20 r-xp 00010000 fe:01 42   /usr/lib/libproclens.so\n";
+        let data = b"7f00-7f10 r--p 00000000 fe:01 42        /a b\xff/libproclens.so\n";
+        let code = b"7f10-7f20 r-xp 00010000 fe:01 42        /a b\xff/libproclens.so\n";
         assert_eq!(loaded(data), None);
-        let both = format!("7000-7010 rw-p 00000000 00:00 0\n{data}{code}");
-        assert_eq!(loaded(&both), Some("/usr/lib/libproclens.so"));
+        let all = [b"7000-7010 rwxp 00000000 00:00 0\n", &data[..], &code[..]].concat();
+        assert_eq!(loaded(&all).unwrap(), "/a b\u{fffd}/libproclens.so");
     }
 }

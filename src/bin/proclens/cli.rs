@@ -3,6 +3,7 @@
 use crate::advice::Format;
 use crate::json;
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -95,7 +96,7 @@ pub enum Command {
         json: bool,
         /// A program and its arguments; it is looked at, not run
         #[arg(last = true, value_name = "CMD")]
-        command: Vec<String>,
+        command: Vec<OsString>,
     },
     /// Print variables for programs that no preload reaches: GOMAXPROCS, GOMEMLIMIT, …
     #[command(
