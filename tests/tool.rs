@@ -951,6 +951,66 @@ fn check_looks_into_running_processes() {
     }
 }
 
+/// 2 is not 1: nobody knows whether the library works there.
+#[test]
+fn check_says_when_it_could_not_look() {
+    let mut ended = Command::new("true").spawn().unwrap();
+    let pid = ended.id().to_string();
+    let stat = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    while !stat().contains(") Z ") {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let output = tool(&["check", "--pid", &pid]);
+    ended.wait().unwrap();
+    let said = text(&output.stderr);
+    assert!(said.contains(&format!("process {pid} has ended")), "{said}");
+    assert_eq!(
+        (output.status.code(), text(&output.stdout).as_str()),
+        (Some(2), "")
+    );
+
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut check = Command::new(TOOL);
+    let check = with_no_settings(check.arg("check")).stdout(full);
+    assert_eq!(check.output().unwrap().status.code(), Some(2));
+
+    let copy = tempfile::tempdir().unwrap();
+    let copied = |from: &str, mode: u32| {
+        let to = copy.path().join(Path::new(from).file_name().unwrap());
+        fs::copy(from, &to).unwrap();
+        fs::set_permissions(&to, fs::Permissions::from_mode(mode)).unwrap();
+        to
+    };
+    fs::set_permissions(copy.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (program, unreadable) = (copied(TOOL, 0o755), copied("/bin/cat", 0o711));
+    for arguments in [["--pid", "1"], ["--", unreadable.to_str().unwrap()]] {
+        let output = Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(&program)
+            .arg("check")
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = text(&output.stderr);
+        assert!(said.contains("try as root"), "{said}");
+        assert_eq!(output.status.code(), Some(2), "{said}");
+    }
+}
+
+#[test]
+fn check_knows_kernel_threads() {
+    if fs::read_to_string("/proc/2/comm").is_ok_and(|name| name == "kthreadd\n") {
+        let output = tool(&["check", "--pid", "2"]);
+        let said = text(&output.stdout);
+        assert!(
+            said.contains("process 2 (kthreadd) is a kernel thread"),
+            "{said}"
+        );
+        assert!(!said.contains("start it again"), "{said}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
 /// A space cannot be in LD_PRELOAD, but in what a link leads to.
 #[test]
 fn check_takes_any_name() {

@@ -104,7 +104,7 @@ fn look(pid: Option<u32>, command: &[OsString], json: bool, out: &mut dyn Write)
     container(&view, &mut findings);
     let sources = view.sources();
     let loaded = match (pid, program) {
-        (Some(pid), _) => running(pid, &mut findings),
+        (Some(pid), _) => running(pid, &mut findings)?,
         (_, Some(path)) => {
             named_by_preloads(&mut findings);
             program_file(&path, &mut findings, 0)?
@@ -535,17 +535,26 @@ fn without_links(path: &Path) -> PathBuf {
 }
 
 /// Is it loaded in a process that runs?
-fn running(pid: u32, findings: &mut Findings) -> bool {
-    let maps = match fs::read(format!("/proc/{pid}/maps")) {
-        Ok(maps) => maps,
-        Err(error) => {
-            findings.problem(
-                format!("/proc/{pid}/maps: {}", crate::failure::reason(&error)),
-                "try as root",
-            );
-            return false;
-        }
-    };
+fn running(pid: u32, findings: &mut Findings) -> Result<bool> {
+    let path = PathBuf::from(format!("/proc/{pid}/maps"));
+    let maps = fs::read(&path);
+    if processes::has_ended(pid) {
+        return Err(Failure::new(
+            format_args!("process {pid} has ended"),
+            "`proclens show --all` lists what runs",
+        ));
+    }
+    let maps = maps.map_err(|error| Failure::of_file(&path, &error))?;
+    if processes::is_kernel_thread(pid) {
+        findings.problem(
+            format!(
+                "process {pid} ({}) is a kernel thread, which reads no files through libc",
+                processes::name(pid)
+            ),
+            "name a process that runs a program",
+        );
+        return Ok(false);
+    }
     let sources = Sources::of_process(pid);
     let executable = processes::executable(pid).unwrap_or_default();
     let name = format!("process {pid} ({})", executable.to_string_lossy());
@@ -554,11 +563,11 @@ fn running(pid: u32, findings: &mut Findings) -> bool {
             format!("PROCLENS_SKIP leaves {name} out"),
             "take it out of PROCLENS_SKIP and start it again",
         );
-        return false;
+        return Ok(false);
     }
     if let Some(path) = loaded(&maps) {
         findings.good(format!("{name} has loaded {path}"));
-        return true;
+        return Ok(true);
     }
     let file = elf::read(Path::new(&format!("/proc/{pid}/exe")));
     match file {
@@ -571,7 +580,7 @@ fn running(pid: u32, findings: &mut Findings) -> bool {
             "start it again after `proclens install` or with LD_PRELOAD; a wiped environment loses LD_PRELOAD",
         ),
     }
-    false
+    Ok(false)
 }
 
 /// The library in the text of `/proc/PID/maps`: whoever only reads the file has nothing of it that

@@ -2,6 +2,7 @@
 
 use crate::style::plain;
 use proclens::log;
+use proclens::sys::process::effective_user;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -26,7 +27,7 @@ impl Failure {
     /// An operation on `file` that the system refused.
     pub fn of_file(file: &Path, error: &io::Error) -> Failure {
         let remedy = match error.kind() {
-            io::ErrorKind::PermissionDenied => ", try as root",
+            io::ErrorKind::PermissionDenied if effective_user() != 0 => ", try as root",
             io::ErrorKind::ReadOnlyFilesystem => ", mount it writable",
             _ => "",
         };

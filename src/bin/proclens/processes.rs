@@ -64,12 +64,35 @@ pub fn file_inside(pid: u32, path: &CStr, most: usize) -> io::Result<Vec<u8>> {
 
 /// Its parent.
 pub fn parent(pid: u32) -> Option<u32> {
+    text::decimal(&field_of_stat(pid, 4)?)?.try_into().ok()
+}
+
+/// True if there is no more of it than what its parent may ask for.
+pub fn has_ended(pid: u32) -> bool {
+    field_of_stat(pid, 3).is_none_or(|state| matches!(state.as_slice(), b"Z" | b"X"))
+}
+
+/// True if it is a part of the kernel (`PF_KTHREAD`).
+pub fn is_kernel_thread(pid: u32) -> bool {
+    const KERNEL_THREAD: u64 = 0x20_0000;
+    field_of_stat(pid, 9)
+        .and_then(|flags| text::decimal(&flags))
+        .is_some_and(|flags| flags & KERNEL_THREAD != 0)
+}
+
+/// Its name, as the kernel calls it.
+pub fn name(pid: u32) -> String {
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    String::from_utf8_lossy(&name).trim_end().to_owned()
+}
+
+/// A field behind the name, counted as proc(5) counts them.
+fn field_of_stat(pid: u32, number: usize) -> Option<Vec<u8>> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The name, field 2, may hold anything.
     let end = stat.iter().rposition(|b| *b == b')')?;
-    text::decimal(text::fields(&stat[end + 1..]).nth(1)?)?
-        .try_into()
-        .ok()
+    let field = text::fields(&stat[end + 1..]).nth(number - 3)?;
+    Some(field.to_owned())
 }
 
 /// True if it is a sampler of the load average, the library's or the tool's own.
