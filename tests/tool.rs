@@ -1644,6 +1644,81 @@ fn packages_renew_what_is_switched_on() {
     }
 }
 
+/// A trial that does not end is ended: by the user, or when its time is up.
+#[test]
+fn an_interrupted_install_leaves_the_root_as_it_was() {
+    let root = Root::of("bookworm");
+    let directory = tempfile::tempdir().unwrap();
+    let library = library_that(directory.path(), "for (;;) pause();");
+    let preload = root.path().join("etc/ld.so.preload");
+    fs::write(&preload, "# mine\n").unwrap();
+    let before = root.changes();
+    let placed = |lib: &&str| {
+        root.path()
+            .join("usr")
+            .join(lib)
+            .join("libproclens.so")
+            .exists()
+    };
+    let libs = ["lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu"];
+    for signal in [
+        Some(libc::SIGINT),
+        Some(libc::SIGTERM),
+        Some(libc::SIGHUP),
+        None,
+    ] {
+        let mut install = Command::new(TOOL);
+        install.arg("install").arg("--root").arg(root.path());
+        let child = with_no_settings(install.arg("--lib").arg(&library))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let words = match signal {
+            Some(signal) => {
+                for _ in 0..1000 {
+                    if libs.iter().any(placed) {
+                        break;
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+                // SAFETY: a signal to a child of this test.
+                unsafe { libc::kill(child.id() as i32, signal) };
+                "interrupted: nothing was changed"
+            }
+            None => "does not end within 10 s: nothing was changed",
+        };
+        let output = child.wait_with_output().unwrap();
+        let said = text(&output.stderr);
+        assert!(said.contains(words), "{said}");
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert_eq!(root.changes(), before, "{said}");
+    }
+}
+
+#[test]
+fn what_a_killed_install_has_left_is_swept() {
+    let root = Root::of("bookworm");
+    let path = root.path();
+    let run = |command: &str| printed(tool(&[command, "--root", path.to_str().unwrap()]));
+    for name in ["etc/.proclens-AbC123", "usr/lib/.proclens-dEf456"] {
+        let left = path.join(name);
+        for install in [true, false] {
+            fs::write(&left, "").unwrap();
+            let said = if install {
+                printed(root.install(&[]))
+            } else {
+                run("uninstall")
+            };
+            assert!(!left.exists(), "{name}: {said}");
+        }
+        // Somebody is at work.
+        let locked = fs::File::create(&left).unwrap();
+        locked.lock().unwrap();
+        run("uninstall");
+        assert!(left.exists(), "{name}");
+    }
+}
+
 #[test]
 fn musl_reads_no_preload_file_and_install_says_so() {
     let root = Root::of("musl");

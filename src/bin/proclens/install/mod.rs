@@ -47,6 +47,7 @@ pub fn install(root: &Path, library: Option<&Path>, out: &mut dyn Write) -> Resu
             "give libproclens.so of a release with --lib",
         ));
     };
+    sweep(&root)?;
     let trial = Trial::of(&root, &elf)?;
     match trial.libc {
         Libc::Musl => {
@@ -105,6 +106,7 @@ pub fn install(root: &Path, library: Option<&Path>, out: &mut dyn Write) -> Resu
 
 pub fn uninstall(root: &Path, out: &mut dyn Write) -> Result<()> {
     let root = Root::open(root)?;
+    sweep(&root)?;
     let mut found = false;
     // The line first: without it nobody looks for the library.
     let preload = root.resolve(Path::new(PRELOAD))?;
@@ -149,6 +151,13 @@ pub fn uninstall(root: &Path, out: &mut dyn Write) -> Result<()> {
         writeln!(out, "nothing was installed in {}", root.path.display())?;
     }
     Ok(())
+}
+
+/// Removes what an install that was killed has left.
+fn sweep(root: &Root) -> Result<()> {
+    root.sweep(PRELOAD)?;
+    LIBS.iter()
+        .try_for_each(|lib| root.sweep(&format!("/usr/{lib}/{LIBRARY}")))
 }
 
 /// Puts the library where `$LIB` leads in this root: the first directory from which a program

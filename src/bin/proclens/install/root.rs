@@ -8,6 +8,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use tempfile::NamedTempFile;
 
+/// What the names of unfinished files begin with.
+const PREFIX: &str = ".proclens-";
+
 /// A root directory. Paths in it stay in it, whatever its symbolic links say.
 pub struct Root {
     /// As it was named, for messages.
@@ -112,6 +115,24 @@ impl Root {
         self.path.join(inside).display().to_string()
     }
 
+    /// Removes what an install that was killed has left beside `path`.
+    pub fn sweep(&self, path: &str) -> Result<()> {
+        let path = self.resolve(Path::new(path))?;
+        let directory = path.parent().unwrap_or(&self.reach);
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let ours = name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+                && entry.file_type().is_ok_and(|kind| kind.is_file());
+            // Locked: somebody is at work.
+            let left = |path: &Path| File::open(path).is_ok_and(|file| file.try_lock().is_ok());
+            if ours && left(&entry.path()) {
+                // One that stays does no harm.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+
     /// An operation on `real`, which [`Root::resolve`] gave, that the system refused.
     pub fn refused(&self, real: &Path, error: &io::Error) -> Failure {
         let inside = real.strip_prefix(&self.reach).unwrap_or(real);
@@ -161,7 +182,9 @@ impl Placed {
         let directory = path.parent().unwrap_or(&root.reach);
         let refused = |error: io::Error| root.refused(&path, &error);
         let write = |bytes: &[u8]| -> io::Result<NamedTempFile> {
-            let mut file = NamedTempFile::with_prefix_in(".proclens-", directory)?;
+            let mut file = NamedTempFile::with_prefix_in(PREFIX, directory)?;
+            // Where there are no locks nobody can see that it is in use, as before.
+            let _ = file.as_file().try_lock();
             file.write_all(bytes)?;
             file.as_file()
                 .set_permissions(fs::Permissions::from_mode(0o644))?;

@@ -5,11 +5,21 @@ use super::root::Root;
 use crate::elf::{self, Elf, File, Libc};
 use crate::failure::{Failure, Result, reason};
 use proclens::sys::process::effective_user;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a program that does nothing may take, on a machine that is busy with other things.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// A program of the root to try the library with.
 pub struct Trial {
@@ -21,7 +31,12 @@ pub struct Trial {
     pub libc: Libc,
     /// What it does before anything is changed.
     before: Ran,
+    signals: Signals,
 }
+
+/// Signals that mean an end: they end the program that runs and make its trial fail, so that all is
+/// taken back.
+struct Signals(Arc<AtomicBool>);
 
 /// How a program ended, and the lines that it wrote to stderr.
 struct Ran {
@@ -50,6 +65,7 @@ impl Trial {
                 "try sudo",
             ));
         }
+        let signals = Signals::caught();
         let mut seen = None;
         for (program, arguments) in PROGRAMS {
             let Ok(File::Elf(elf)) = root
@@ -63,7 +79,7 @@ impl Trial {
                 (Some(libc), Some(interpreter)) if same => {
                     let program = PathBuf::from(program);
                     let words = arguments.iter().map(OsStr::new);
-                    let before = command(root, None, &program, words)
+                    let before = command(root, None, &program, words, &signals)
                         .map_err(|error| refused(root, &program, reason(&error)))?;
                     return Ok(Trial {
                         program,
@@ -71,6 +87,7 @@ impl Trial {
                         arguments,
                         libc,
                         before: Ran::of(&before),
+                        signals,
                     });
                 }
                 (None, _) => {
@@ -95,7 +112,7 @@ impl Trial {
     pub fn run(&self, root: &Root, preload: Option<&str>) -> Result<Vec<String>> {
         let refused = |what: String| refused(root, &self.program, what);
         let words = self.arguments.iter().map(OsStr::new);
-        let output = command(root, preload, &self.program, words)
+        let output = command(root, preload, &self.program, words, &self.signals)
             .map_err(|error| refused(reason(&error)))?;
         let ran = Ran::of(&output);
         // The line in the file is new: that an older one made programs complain is no excuse.
@@ -123,13 +140,34 @@ impl Trial {
             _ => {}
         }
         let list = [OsStr::new("--list"), self.program.as_os_str()];
-        let listed = command(root, preload, &self.interpreter, list.into_iter())
-            .map_err(|error| refused(reason(&error)))?;
+        let listed = command(
+            root,
+            preload,
+            &self.interpreter,
+            list.into_iter(),
+            &self.signals,
+        )
+        .map_err(|error| refused(reason(&error)))?;
         if String::from_utf8_lossy(&listed.stdout).contains(LIBRARY) {
             Ok(known)
         } else {
             Err(refused("does not load the library".to_owned()))
         }
+    }
+}
+
+impl Signals {
+    fn caught() -> Signals {
+        let came = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // One that cannot be caught ends this process, as before.
+            let _ = flag::register(signal, came.clone());
+        }
+        Signals(came)
+    }
+
+    fn came(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -150,15 +188,23 @@ fn refused(root: &Root, program: &Path, what: String) -> Failure {
     )
 }
 
-/// Runs `program` in the root.
+/// Runs `program` in the root, until it ends, a signal comes or the time is up.
 fn command<'a>(
     root: &Root,
     preload: Option<&str>,
     program: &Path,
     arguments: impl Iterator<Item = &'a OsStr>,
+    signals: &Signals,
 ) -> io::Result<Output> {
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().stdin(Stdio::null());
+    command
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // Ctrl-C is for this process, which then ends the program.
+        .process_group(0);
     if let Some(preload) = preload {
         command.env("LD_PRELOAD", preload);
     }
@@ -172,5 +218,48 @@ fn command<'a>(
             });
         }
     }
-    command.output()
+    let started = Instant::now();
+    let late = || io::Error::other(format!("does not end within {} s", LIMIT.as_secs()));
+    let mut child = command.spawn()?;
+    let stdout = child.stdout.take().map(read_beside);
+    let stderr = child.stderr.take().map(read_beside);
+    let status = loop {
+        let end = if signals.came() {
+            io::Error::other("interrupted")
+        } else if let Some(status) = child.try_wait()? {
+            break status;
+        } else if started.elapsed() > LIMIT {
+            late()
+        } else {
+            thread::sleep(Duration::from_millis(5));
+            continue;
+        };
+        child.kill()?;
+        child.wait()?;
+        return Err(end);
+    };
+    // Whoever it has left behind may keep its output open.
+    let all = |pipe: Option<Receiver<Vec<u8>>>| {
+        let left = LIMIT.saturating_sub(started.elapsed());
+        pipe.map_or(Ok(Vec::new()), |pipe| pipe.recv_timeout(left))
+            .map_err(|_| late())
+    };
+    Ok(Output {
+        status,
+        stdout: all(stdout)?,
+        stderr: all(stderr)?,
+    })
+}
+
+/// Reads all of `pipe` in a thread of its own: a program that has much to say waits for its reader.
+fn read_beside(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if pipe.read_to_end(&mut bytes).is_ok() {
+            // Nobody waits for what came too late.
+            let _ = sender.send(bytes);
+        }
+    });
+    receiver
 }
