@@ -8,6 +8,7 @@ use crate::settings::Sources;
 use crate::style::{BAD, DIM, GOOD, WARNING};
 use crate::subject::Subject;
 use crate::view::View;
+use proclens::config::EVERYONES_PRELOAD;
 use proclens::gather::{Controller, Kernel};
 use proclens::log::Trouble;
 use serde::Serialize;
@@ -314,8 +315,8 @@ fn in_other_roots(path: &str, findings: &mut Findings) {
         };
         seen.push(root);
         let root = PathBuf::from(format!("/proc/{pid}/root"));
-        let text =
-            fs::read_to_string(root.join(PRELOAD.trim_start_matches('/'))).unwrap_or_default();
+        let text = processes::file_inside(pid, EVERYONES_PRELOAD, 64 << 10).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
         if paths_in_preload(&text).any(|line| line == path) {
             let there = expanded(path)
                 .iter()
@@ -539,10 +540,7 @@ fn running(pid: u32, findings: &mut Findings) -> Result<bool> {
     let path = PathBuf::from(format!("/proc/{pid}/maps"));
     let maps = fs::read(&path);
     if processes::has_ended(pid) {
-        return Err(Failure::new(
-            format_args!("process {pid} has ended"),
-            "`proclens show --all` lists what runs",
-        ));
+        return Err(Failure::of_ended(pid));
     }
     let maps = maps.map_err(|error| Failure::of_file(&path, &error))?;
     if processes::is_kernel_thread(pid) {

@@ -24,6 +24,14 @@ impl Failure {
         self.0.is_empty()
     }
 
+    /// A process that is there no more, or only for its parent to see.
+    pub fn of_ended(pid: u32) -> Failure {
+        Failure::new(
+            format_args!("process {pid} has ended"),
+            "`proclens show --all` lists what runs",
+        )
+    }
+
     /// An operation on `file` that the system refused.
     pub fn of_file(file: &Path, error: &io::Error) -> Failure {
         let remedy = match error.kind() {

@@ -2,7 +2,7 @@
 
 use crate::style::plain;
 use proclens::sys::{self, Errno};
-use proclens::{gather, text};
+use proclens::text;
 use std::ffi::{CStr, CString, OsString};
 use std::fs;
 use std::io;
@@ -29,23 +29,9 @@ pub fn of_cgroup(directory: &Path) -> Vec<u32> {
     found
 }
 
-/// When it started, ticks since boot: the kernel's number, also where this program itself is shown
-/// the container's.
+/// When it started, ticks since boot.
 pub fn start_ticks(pid: u32) -> Option<u64> {
-    let path = CString::new(format!("/proc/{pid}/stat")).ok()?;
-    let mut stat = [0; 1024];
-    let length = sys::read(sys::open(&path).ok()?.raw(), &mut stat).ok()?;
-    gather::start_ticks(&stat[..length])
-}
-
-/// True if it runs, or waits; one that has ended may still be there for its parent to see.
-pub fn is_alive(pid: u32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let state = status
-        .lines()
-        .find_map(|line| line.strip_prefix("State:"))
-        .unwrap_or_default();
-    !state.is_empty() && !state.trim_start().starts_with(['Z', 'X'])
+    text::decimal(&field_of_stat(pid, 22)?)
 }
 
 /// The first `most` bytes of the regular file that process `pid` calls `path`. Whatever is there
@@ -86,9 +72,13 @@ pub fn name(pid: u32) -> String {
     String::from_utf8_lossy(&name).trim_end().to_owned()
 }
 
-/// A field behind the name, counted as proc(5) counts them.
+/// A field behind the name, counted as proc(5) counts them: the kernel's own, also where this program is
+/// one that is shown the container's.
 fn field_of_stat(pid: u32, number: usize) -> Option<Vec<u8>> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let path = CString::new(format!("/proc/{pid}/stat")).ok()?;
+    let mut stat = [0; 1024];
+    let length = sys::read(sys::open(&path).ok()?.raw(), &mut stat).ok()?;
+    let stat = &stat[..length];
     // The name, field 2, may hold anything.
     let end = stat.iter().rposition(|b| *b == b')')?;
     let field = text::fields(&stat[end + 1..]).nth(number - 3)?;

@@ -48,8 +48,8 @@ impl Subject {
             ),
             _ => Failure::of_file(&namespace, &error),
         })?;
-        if !processes::is_alive(pid) {
-            return Err(ended(pid));
+        if processes::has_ended(pid) {
+            return Err(Failure::of_ended(pid));
         }
         let first = processes::all()
             .find(|p| {
@@ -110,9 +110,9 @@ impl Subject {
     pub fn is_there(&self) -> Result<()> {
         match self {
             Subject::Process { pid, started, .. }
-                if !processes::is_alive(*pid) || processes::start_ticks(*pid) != *started =>
+                if processes::has_ended(*pid) || processes::start_ticks(*pid) != *started =>
             {
-                Err(ended(*pid))
+                Err(Failure::of_ended(*pid))
             }
             Subject::Cgroup {
                 path, directories, ..
@@ -132,13 +132,6 @@ impl Subject {
             Subject::Cgroup { oldest, .. } => *oldest,
         }
     }
-}
-
-fn ended(pid: u32) -> Failure {
-    Failure::new(
-        format_args!("process {pid} has ended"),
-        "`proclens show --all` lists what runs",
-    )
 }
 
 /// `path` as it was on the command line, if it is a directory of a cgroup file system.
