@@ -122,6 +122,13 @@ run_watched() {
   return "$rc"
 }
 
+# Whether scripts/package has what Cargo can install for it.
+package_tools() {
+  local tool
+  PATH=$PATH:$target/tools/bin
+  for tool in cargo-deb cargo-generate-rpm; do command -v "$tool" >/dev/null || return; done
+}
+
 # After `cargo test` or `cargo bench`: those leave a tool of their own, a dynamic one, where scripts/build has its.
 undo_cargo() { [ -n "${LAB_BUILT:-}" ] || undo '"$repo/scripts/build" >/dev/null 2>&1'; }
 
