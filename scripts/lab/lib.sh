@@ -205,9 +205,9 @@ bytes() {
   esac
   set -- "${1%[KkMmGg]}"
   is_decimal "$1" || return
-  case $1 in
-    *.*) awk -v n="$1" -v unit=$unit 'BEGIN { printf "%.0f\n", int(n * 2 ^ unit) }' ;;
-    *) echo $((10#$1 << unit)) ;; # awk's numbers have 53 bits
+  case $unit$1 in
+    *.* | [!0]*) awk -v n="$1" -v unit=$unit 'BEGIN { printf "%.0f\n", int(n * 2 ^ unit) }' ;;
+    *) echo "$1" ;; # awk's numbers have 53 bits
   esac
 }
 
