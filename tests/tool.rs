@@ -665,6 +665,10 @@ fn a_busy_container_from_outside() {
 /// One line, exit 1, nothing half-printed.
 #[test]
 fn bad_input() {
+    let library = library();
+    let libc = ["x86_64", "aarch64"]
+        .map(|machine| PathBuf::from(format!("/lib/{machine}-linux-gnu/libc.so.6")));
+    let libc = libc.iter().find(|path| path.exists()).unwrap();
     let gone = "4194303";
     for (arguments, words) in [
         (&["show", "memory"][..], "there are meminfo, cpuinfo"),
@@ -682,6 +686,20 @@ fn bad_input() {
         ),
         (
             &["install", "--root", "/etc", "--lib", TOOL],
+            "is not the library of proclens",
+        ),
+        (
+            &["install", "--root", "/etc", "--lib", libc.to_str().unwrap()],
+            "is not the library of proclens",
+        ),
+        (
+            &[
+                "install",
+                "--root",
+                "/etc",
+                "--lib",
+                library.to_str().unwrap(),
+            ],
             "no program to try",
         ),
     ] {

@@ -249,7 +249,7 @@ fn named_library(by: &str, path: &str, root: &Path, findings: &mut Findings) {
             format!("{by} names {path}, which is not there or cannot be read: every program says so when it starts"),
             "`proclens install` puts it there, `proclens uninstall` takes the line away",
         ),
-        Some((path, real, File::Elf(library))) if library.is_dynamic => {
+        Some((path, real, File::Elf(library))) if library.soname.as_deref() == Some(LIBRARY) => {
             let readable = fs::metadata(&real).is_ok_and(|m| m.permissions().mode() & 0o004 != 0);
             if library.bits != 64 || library.machine != own_machine() {
                 findings.problem(
@@ -266,7 +266,7 @@ fn named_library(by: &str, path: &str, root: &Path, findings: &mut Findings) {
             }
         }
         Some((path, ..)) => findings.problem(
-            format!("{by} names {path}, which is no library"),
+            format!("{by} names {path}, which is not the library of proclens"),
             "copy libproclens.so of a release there",
         ),
     }

@@ -1,8 +1,8 @@
 //! What a program file says of itself before it runs.
 
 use crate::failure::{Failure, Result};
-use object::elf::{FileHeader32, FileHeader64};
-use object::read::elf::{FileHeader, ProgramHeader};
+use object::elf::{DT_SONAME, DT_STRSZ, DT_STRTAB, FileHeader32, FileHeader64, PT_LOAD};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::{Endianness, FileKind};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,8 +28,8 @@ pub struct Elf {
     pub machine: u16,
     /// The dynamic linker; a program without one is static.
     pub interpreter: Option<PathBuf>,
-    /// It has a table of dynamic symbols: a library, or a program that is linked with some.
-    pub is_dynamic: bool,
+    /// What a library calls itself, whatever its file is called (`DT_SONAME`).
+    pub soname: Option<String>,
 }
 
 /// Who provides the C library.
@@ -85,14 +85,29 @@ fn header<H: FileHeader<Endian = Endianness>>(data: &[u8], bits: u8) -> Option<E
         .iter()
         .find_map(|segment| segment.interpreter(endian, data).ok()?)
         .map(|name| PathBuf::from(String::from_utf8_lossy(name).into_owned()));
-    let is_dynamic = segments
+    let dynamic = segments
         .iter()
-        .any(|segment| matches!(segment.dynamic(endian, data), Ok(Some(_))));
+        .find_map(|segment| segment.dynamic(endian, data).ok()?)
+        .unwrap_or_default();
+    let value = |tag| {
+        let entry = dynamic.iter().find(|entry| entry.tag(endian) == tag)?;
+        Some(entry.val(endian))
+    };
+    let soname = || {
+        let (table, length) = (value(DT_STRTAB)?, value(DT_STRSZ)?);
+        let names = segments
+            .iter()
+            .filter(|segment| segment.p_type(endian) == PT_LOAD)
+            .find_map(|segment| segment.data_range(endian, data, table, length).ok()?)?;
+        let name = names.get(usize::try_from(value(DT_SONAME)?).ok()?..)?;
+        let name = name.split(|b| *b == 0).next()?;
+        Some(String::from_utf8_lossy(name).into_owned())
+    };
     Some(Elf {
         bits,
         machine: header.e_machine(endian).0,
         interpreter,
-        is_dynamic,
+        soname: soname(),
     })
 }
 
@@ -127,7 +142,12 @@ mod tests {
             panic!("/bin/sh is no ELF file");
         };
         assert_eq!(sh.bits, 64);
-        assert!(sh.is_dynamic && sh.interpreter.as_ref().unwrap().is_absolute());
+        let interpreter = sh.interpreter.clone().unwrap();
+        assert!(interpreter.is_absolute() && sh.soname.is_none());
+        let File::Elf(linker) = read(&interpreter).unwrap() else {
+            panic!("{} is no ELF file", interpreter.display());
+        };
+        assert!(linker.soname.unwrap().starts_with("ld-"));
         assert!(sh.libc().is_some());
     }
 }

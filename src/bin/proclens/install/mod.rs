@@ -41,11 +41,14 @@ pub fn install(root: &Path, library: Option<&Path>, out: &mut dyn Write) -> Resu
     let root = Root::open(root)?;
     let library = library.map_or_else(beside, |path| Ok(path.to_owned()))?;
     let bytes = fs::read(&library).map_err(|error| Failure::of_file(&library, &error))?;
-    let File::Elf(elf) = elf::read(&library)? else {
-        return Err(Failure::new(
-            format_args!("{}: is no library", library.display()),
-            "give libproclens.so of a release with --lib",
-        ));
+    let elf = match elf::read(&library)? {
+        File::Elf(elf) if elf.soname.as_deref() == Some(LIBRARY) => elf,
+        _ => {
+            return Err(Failure::new(
+                format_args!("{}: is not the library of proclens", library.display()),
+                "give libproclens.so of a release with --lib",
+            ));
+        }
     };
     sweep(&root)?;
     let trial = Trial::of(&root, &elf)?;
