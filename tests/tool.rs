@@ -1029,6 +1029,44 @@ fn check_knows_kernel_threads() {
     }
 }
 
+/// The dynamic linker takes a path from where the program starts, and a name from its own
+/// directories.
+#[test]
+fn check_with_a_relative_preload() {
+    let library = library();
+    let check = |directory: &Path, preload: &str, libraries: &Path| {
+        let mut check = Command::new(TOOL);
+        with_no_settings(check.arg("check"))
+            .current_dir(directory)
+            .env("LD_PRELOAD", preload)
+            .env("LD_LIBRARY_PATH", libraries);
+        let output = check.output().unwrap();
+        (text(&output.stdout), output.status.code())
+    };
+    let (here, none) = (library.parent().unwrap(), Path::new(""));
+    let (said, code) = check(here, "./libproclens.so", none);
+    assert!(
+        said.contains("LD_PRELOAD names ./libproclens.so: a library"),
+        "{said}"
+    );
+    assert!(said.contains("depends on where a program starts"), "{said}");
+    assert!(!said.contains("is not there"), "{said}");
+    assert_eq!(code, Some(1), "{said}");
+    let (said, code) = check(Path::new("/etc"), "./libproclens.so", none);
+    assert!(
+        said.contains("is not there") && said.contains("unset it"),
+        "{said}"
+    );
+    assert!(!said.contains("uninstall"), "{said}");
+    assert_eq!(code, Some(1), "{said}");
+    let (said, code) = check(Path::new("/etc"), "libproclens.so", here);
+    assert!(said.contains("the library is active"), "{said}");
+    assert_eq!(code, Some(0), "{said}");
+    let (said, code) = check(here, "libproclens.so", none);
+    assert!(said.contains("does not load the library"), "{said}");
+    assert_eq!(code, Some(1), "{said}");
+}
+
 /// A space cannot be in LD_PRELOAD, but in what a link leads to.
 #[test]
 fn check_takes_any_name() {

@@ -2,7 +2,7 @@
 
 use crate::elf::{self, Elf, File, Libc};
 use crate::failure::{Failure, Result};
-use crate::install::{LIBRARY, PRELOAD, paths_in_preload};
+use crate::install::{LIBRARY, PRELOAD, paths_in_preload, quoted};
 use crate::processes;
 use crate::settings::Sources;
 use crate::style::{BAD, DIM, GOOD, WARNING};
@@ -214,43 +214,51 @@ fn here(sources: &Sources, findings: &mut Findings) -> Result<bool> {
 /// What LD_PRELOAD and /etc/ld.so.preload name; true if the library is among it.
 fn named_by_preloads(findings: &mut Findings) -> bool {
     let mut named = false;
-    let variable = std::env::var("LD_PRELOAD").unwrap_or_default();
+    let variable = preload_variable();
     for path in variable
         .split([' ', ':'])
         .filter(|path| path.contains(LIBRARY))
     {
         named = true;
-        named_library("LD_PRELOAD", path, Path::new("/"), findings);
-        if !path.starts_with('/') {
-            findings.problem(
-                format!("LD_PRELOAD names {path}, which depends on where a program starts"),
-                "give an absolute path",
-            );
-        }
+        let absent = "set LD_PRELOAD to the path of libproclens.so, or unset it";
+        named_library("LD_PRELOAD", path, absent, findings);
     }
-    let text = fs::read_to_string(PRELOAD).unwrap_or_default();
-    for path in paths_in_preload(&text).filter(|path| path.contains(LIBRARY)) {
+    for path in paths_in_preload(&preload_text()).filter(|path| path.contains(LIBRARY)) {
         named = true;
-        named_library(PRELOAD, path, Path::new("/"), findings);
+        let absent = "`proclens install` puts it there, `proclens uninstall` takes the line away";
+        named_library(PRELOAD, path, absent, findings);
         for_everybody(path, findings);
         in_other_roots(path, findings);
     }
     named
 }
 
-/// A file that somebody wants loaded.
-fn named_library(by: &str, path: &str, root: &Path, findings: &mut Findings) {
-    let found = expanded(path).into_iter().find_map(|path| {
-        let real = root.join(path.trim_start_matches('/'));
-        elf::read(&real).ok().map(|file| (path, real, file))
-    });
+fn preload_variable() -> String {
+    let variable = std::env::var_os("LD_PRELOAD").unwrap_or_default();
+    variable.to_string_lossy().into_owned()
+}
+
+fn preload_text() -> String {
+    String::from_utf8_lossy(&fs::read(PRELOAD).unwrap_or_default()).into_owned()
+}
+
+/// A file that somebody wants loaded; if it is not there, `absent` is what to do.
+fn named_library(by: &str, path: &str, absent: &str, findings: &mut Findings) {
+    // Without a slash it is looked for in the linker's own directories: whether it is there shows
+    // when a program is tried.
+    if !path.contains('/') {
+        return;
+    }
+    let found = expanded(path)
+        .into_iter()
+        .find_map(|path| elf::read(Path::new(&path)).ok().map(|file| (path, file)));
     match found {
         None => findings.problem(
             format!("{by} names {path}, which is not there or cannot be read: every program says so when it starts"),
-            "`proclens install` puts it there, `proclens uninstall` takes the line away",
+            absent,
         ),
-        Some((path, real, File::Elf(library))) if library.soname.as_deref() == Some(LIBRARY) => {
-            let readable = fs::metadata(&real).is_ok_and(|m| m.permissions().mode() & 0o004 != 0);
+        Some((path, File::Elf(library))) if library.soname.as_deref() == Some(LIBRARY) => {
+            let readable = fs::metadata(&path).is_ok_and(|m| m.permissions().mode() & 0o004 != 0);
             if library.bits != 64 || library.machine != own_machine() {
                 findings.problem(
                     format!("{by} names {path}, which is for another machine ({}-bit, number {})", library.bits, library.machine),
@@ -259,16 +267,22 @@ fn named_library(by: &str, path: &str, root: &Path, findings: &mut Findings) {
             } else if !readable {
                 findings.problem(
                     format!("{by} names {path}, which not everybody may read"),
-                    format!("chmod 644 {path}"),
+                    format!("chmod 644 {}", quoted(&path)),
                 );
             } else {
                 findings.good(format!("{by} names {path}: a library for this machine"));
             }
         }
-        Some((path, ..)) => findings.problem(
+        Some((path, _)) => findings.problem(
             format!("{by} names {path}, which is not the library of proclens"),
             "copy libproclens.so of a release there",
         ),
+    }
+    if !path.starts_with('/') {
+        findings.problem(
+            format!("{by} names {path}, which depends on where a program starts"),
+            "give an absolute path",
+        );
     }
 }
 
@@ -445,11 +459,7 @@ fn dynamic_program(path: &Path, elf: &Elf, findings: &mut Findings) -> bool {
         return false;
     }
     let libc = elf.libc();
-    if libc == Some(Libc::Musl)
-        && !std::env::var("LD_PRELOAD")
-            .unwrap_or_default()
-            .contains(LIBRARY)
-    {
+    if libc == Some(Libc::Musl) && !preload_variable().contains(LIBRARY) {
         findings.problem(
             format!("{name} uses musl, which reads LD_PRELOAD but no {PRELOAD}"),
             "set LD_PRELOAD to the path of libproclens.so in the image (ENV LD_PRELOAD=…)",
@@ -457,8 +467,7 @@ fn dynamic_program(path: &Path, elf: &Elf, findings: &mut Findings) -> bool {
         return false;
     }
     if let Some(why) = secure(path) {
-        let in_file = fs::read_to_string(PRELOAD)
-            .is_ok_and(|text| paths_in_preload(&text).any(|path| path.contains(LIBRARY)));
+        let in_file = paths_in_preload(&preload_text()).any(|path| path.contains(LIBRARY));
         if in_file {
             findings.note(
                 format!("{name} {why}: LD_PRELOAD does not reach it, {PRELOAD} does"),

@@ -212,6 +212,16 @@ pub fn paths_in_preload(text: &str) -> impl Iterator<Item = &str> {
         .filter(|path| !path.is_empty())
 }
 
+/// `path` as a shell takes it.
+pub fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if path.chars().all(plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
 /// The text with the library's line as its last, once.
 fn with_line(old: &str) -> String {
     let mut text = without_line(old);
@@ -272,6 +282,13 @@ fn read_if_any(root: &Root, path: &Path) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_for_a_shell() {
+        assert_eq!(quoted("/mnt/image-6.1"), "/mnt/image-6.1");
+        assert_eq!(quoted("/mnt/r 6"), "'/mnt/r 6'");
+        assert_eq!(quoted("/it's;$x"), r"'/it'\''s;$x'");
+    }
 
     #[test]
     fn lines_of_the_preload_file() {

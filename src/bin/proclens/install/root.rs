@@ -1,5 +1,6 @@
 //! The root directory that is changed, and the files that are put into it.
 
+use super::quoted;
 use crate::failure::{Failure, Result};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -144,7 +145,7 @@ impl Root {
         if self.is_own() {
             String::new()
         } else {
-            format!(" --root {}", self.path.display())
+            format!(" --root {}", quoted(&self.path.to_string_lossy()))
         }
     }
 }
