@@ -1567,6 +1567,21 @@ fn install_keeps_what_others_preload() {
     assert_eq!(fs::read_to_string(&preload).unwrap(), "# ours\n");
 }
 
+#[test]
+fn uninstall_where_nothing_is_installed() {
+    let root = Root::of("bookworm");
+    let path = root.path();
+    let arguments = ["uninstall", "--root", path.to_str().unwrap()];
+    let nothing = format!("nothing was installed in {}\n", path.display());
+    assert_eq!(printed(tool(&arguments)), nothing);
+    let mount = Command::new("mount")
+        .args(["-o", "remount,ro"])
+        .arg(&path)
+        .output();
+    printed(mount.unwrap());
+    assert_eq!(printed(tool(&arguments)), nothing);
+}
+
 /// What the root's programs complain about before is not the library's fault, and a line of ours
 /// whose file is gone gets it back.
 #[test]
@@ -1785,6 +1800,8 @@ fn musl_reads_no_preload_file_and_install_says_so() {
     );
     assert!(root.path().join("usr/lib/libproclens.so").is_file());
     assert!(!root.path().join("etc/ld.so.preload").exists());
+    // The tool beside it makes no package of them.
+    fs::copy(TOOL, root.path().join("usr/bin/proclens")).unwrap();
     printed(tool(&[
         "uninstall",
         "--root",

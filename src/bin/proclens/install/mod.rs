@@ -129,26 +129,20 @@ pub fn uninstall(root: &Path, out: &mut dyn Write) -> Result<()> {
             )?;
         }
     }
-    // A package has the library beside the tool, where musl's programs find it: it stays.
-    let packaged = root.resolve(Path::new("/usr/bin/proclens"))?.exists();
+    // A package has the library beside the tool, where musl's programs find it: it stays. For systems
+    // with musl there is none: what is there was installed.
+    let packaged = root.resolve(Path::new("/usr/bin/proclens"))?.exists()
+        && trial::libc(&root) != Some(Libc::Musl);
     for lib in LIBS {
         let path = format!("/usr/{lib}/{LIBRARY}");
         let real = root.resolve(Path::new(&path))?;
-        if packaged && path == MUSL {
+        // Where nothing can be written, nothing can be removed, be it there or not.
+        if packaged && path == MUSL || fs::symlink_metadata(&real).is_err() {
             continue;
         }
-        match fs::remove_file(&real) {
-            Ok(()) => {
-                found = true;
-                writeln!(out, "{GOOD}removed{GOOD:#} {}", root.name(&path))?;
-            }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) => {}
-            Err(error) => return Err(root.refused(&real, &error)),
-        }
+        fs::remove_file(&real).map_err(|error| root.refused(&real, &error))?;
+        found = true;
+        writeln!(out, "{GOOD}removed{GOOD:#} {}", root.name(&path))?;
     }
     if !found {
         writeln!(out, "nothing was installed in {}", root.path.display())?;
@@ -231,7 +225,7 @@ fn with_line(old: &str) -> String {
     text + LINE + "\n"
 }
 
-/// The text without any path of the library; what else is on its line stays.
+/// The text without any path of the library; what else is on its line stays, comments too.
 fn without_line(old: &str) -> String {
     let ours = |path: &&str| path.rsplit('/').next() == Some(LIBRARY);
     old.split_inclusive('\n')
@@ -239,8 +233,10 @@ fn without_line(old: &str) -> String {
             if !paths_in_preload(line).any(|path| ours(&path)) {
                 return Some(line.to_owned());
             }
-            let others: Vec<_> = paths_in_preload(line).filter(|path| !ours(path)).collect();
-            (!others.is_empty()).then(|| others.join(" ") + "\n")
+            let comment = line.find('#').map(|at| line[at..].trim_end());
+            let others = paths_in_preload(line).filter(|path| !ours(path));
+            let left: Vec<_> = others.chain(comment).collect();
+            (!left.is_empty()).then(|| left.join(" ") + "\n")
         })
         .collect()
 }
@@ -303,6 +299,12 @@ mod tests {
             "# x\n/lib/a.so\n/usr/$LIB/libproclens.so\n"
         );
         assert_eq!(without_line(&with_line("/lib/a.so\n")), "/lib/a.so\n");
+        assert_eq!(
+            without_line(
+                "/lib/a.so /usr/lib/libproclens.so # since May\n/usr/lib/libproclens.so\t#us"
+            ),
+            "/lib/a.so # since May\n#us\n"
+        );
         assert_eq!(
             without_line("/lib/libproclens.so.bak\n"),
             "/lib/libproclens.so.bak\n"

@@ -18,6 +18,19 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+type Arguments = &'static [&'static str];
+
+/// Programs that do nothing; nearly every system has one of them.
+const PROGRAMS: [(&str, Arguments); 7] = [
+    ("/usr/bin/true", &[]),
+    ("/bin/true", &[]),
+    ("/bin/busybox", &["true"]),
+    ("/bin/sh", &["-c", ":"]),
+    ("/usr/bin/env", &[]),
+    ("/bin/cat", &["/dev/null"]),
+    ("/bin/bash", &["-c", ":"]),
+];
+
 /// How long a program that does nothing may take, on a machine that is busy with other things.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -26,7 +39,7 @@ pub struct Trial {
     /// What runs.
     pub program: PathBuf,
     interpreter: PathBuf,
-    arguments: &'static [&'static str],
+    arguments: Arguments,
     /// Whose C library it uses.
     pub libc: Libc,
     /// What it does before anything is changed.
@@ -47,15 +60,6 @@ struct Ran {
 impl Trial {
     /// A program of `root` that `library` is made for.
     pub fn of(root: &Root, library: &Elf) -> Result<Trial> {
-        const PROGRAMS: [(&str, &[&str]); 7] = [
-            ("/usr/bin/true", &[]),
-            ("/bin/true", &[]),
-            ("/bin/busybox", &["true"]),
-            ("/bin/sh", &["-c", ":"]),
-            ("/usr/bin/env", &[]),
-            ("/bin/cat", &["/dev/null"]),
-            ("/bin/bash", &["-c", ":"]),
-        ];
         if !root.is_own() && effective_user() != 0 {
             return Err(Failure::new(
                 format_args!(
@@ -67,13 +71,7 @@ impl Trial {
         }
         let signals = Signals::caught();
         let mut seen = None;
-        for (program, arguments) in PROGRAMS {
-            let Ok(File::Elf(elf)) = root
-                .resolve(Path::new(program))
-                .and_then(|path| elf::read(&path))
-            else {
-                continue;
-            };
+        for (program, arguments, elf) in programs(root) {
             let same = elf.bits == library.bits && elf.machine == library.machine;
             match (elf.libc(), elf.interpreter) {
                 (Some(libc), Some(interpreter)) if same => {
@@ -179,6 +177,20 @@ impl Ran {
             said: said.lines().map(str::to_owned).collect(),
         }
     }
+}
+
+/// Whose C library the programs of `root` use, if they use one of them.
+pub fn libc(root: &Root) -> Option<Libc> {
+    programs(root).find_map(|(.., elf)| elf.libc())
+}
+
+fn programs(root: &Root) -> impl Iterator<Item = (&str, Arguments, Elf)> {
+    PROGRAMS.into_iter().filter_map(|(program, arguments)| {
+        match elf::read(&root.resolve(Path::new(program)).ok()?) {
+            Ok(File::Elf(elf)) => Some((program, arguments, elf)),
+            _ => None,
+        }
+    })
 }
 
 fn refused(root: &Root, program: &Path, what: String) -> Failure {
