@@ -114,7 +114,7 @@ pub enum Command {
     },
     /// Switch the library on for all programs below a root directory
     #[command(
-        after_help = "Examples:\n  proclens install\n  proclens install --root /mnt/image --lib ./libproclens.so\n\nThe library is tried in that root before anything refers to it; /etc/ld.so.preload is\nwritten last and at once. If the trial fails, the root is as it was."
+        after_help = "Examples:\n  proclens install\n  proclens install --root /mnt/image --lib ./libproclens.so\n\nThe library is tried in that root before anything refers to it; /etc/ld.so.preload is\nwritten last and at once. If the trial fails or is interrupted, the root is as it was."
     )]
     Install {
         /// The root directory
