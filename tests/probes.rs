@@ -144,6 +144,16 @@ traps! {
     other_system_calls: "other_syscalls.c" Harmless [];
 }
 
+/// One CPU: where the machine has more, there are some to hide.
+fn one_cpu() -> Plan {
+    Plan::new().memory(512 * MIB).quota(100_000, 100_000)
+}
+
+#[test]
+fn scandir_in_a_program_with_an_allocator_of_its_own() {
+    trap_in(&one_cpu(), "own_malloc.c", Harmless, &[]);
+}
+
 #[test]
 fn every_call_of_the_table() {
     let names: Vec<_> = NAMES

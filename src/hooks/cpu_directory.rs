@@ -11,6 +11,7 @@ use crate::sys::memory::terminated;
 use crate::sys::{self, Fd};
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, Ordering};
 use libc::{DIR, dirent, glob_t};
 
 /// After a function that found something at `path`: true if it is a CPU that the container does
@@ -298,18 +299,21 @@ fn is_directory_of_cpus_at(dir: c_int) -> bool {
     settings().on && path.is_ok_and(cpu_directory::is_one)
 }
 
+/// Gives back what libc allocated for the program: with the `free` that libc itself means, which may be
+/// the program's own or that of an allocator in front of this library.
 fn free(place: *mut c_void) {
-    static FREE: Next = Next::new();
-    let free = FREE.address(const { Name::of(c"free") });
-    let free = if free.is_null() {
-        link::find_first(const { Name::of(c"free") })
+    static FREE: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+    let mut free = FREE.load(Ordering::Relaxed);
+    if free.is_null() {
+        free = link::find_first(const { Name::of(c"free") })
             .cast_mut()
-            .cast()
-    } else {
-        free
-    };
+            .cast();
+        FREE.store(free, Ordering::Relaxed);
+    }
     if !free.is_null() {
         // SAFETY: the program's free, of what the program's libc allocated and nobody has any more.
-        unsafe { core::mem::transmute::<*mut (), unsafe extern "C" fn(*mut c_void)>(free)(place) };
+        unsafe {
+            core::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void)>(free)(place);
+        }
     }
 }
