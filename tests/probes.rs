@@ -140,6 +140,8 @@ traps! {
     not_dumpable: "not_dumpable.c" Answers [];
     environment_overwritten: "environment.c" Answers [];
     no_environment: "no_environment.c" Answers [];
+    environments_that_are_none: "bad_environment.c" Harmless [];
+    vfork_and_many_variables: "many_variables.c" Harmless [];
     other_ways_to_open: "other_opens.c" Harmless [];
     other_system_calls: "other_syscalls.c" Harmless [];
 }

@@ -3,13 +3,13 @@
 //! still has it is passed on untouched, and one with `PROCLENS=off` is the caller's word.
 //!
 //! Everything is built on the stack: a `vfork` child runs here in its parent's memory, and what
-//! it would map its parent would have to give back.
+//! it would map its parent would have to give back. A list that is too long for that is kept.
 
 use super::environment::{self, settings};
 use crate::config;
 use crate::files::last_component;
 use crate::sys::link::{self, Name, Next};
-use crate::sys::memory::{Block, strings};
+use crate::sys::memory::{LongList, is_list_of_strings, strings};
 use crate::sys::{self, arch};
 use crate::text::{Out, cut};
 use core::ffi::{CStr, c_char, c_int};
@@ -18,7 +18,7 @@ use core::ptr::null;
 /// An environment as `execve` takes it: C strings, and a null pointer at the end.
 type Environment = *const *const c_char;
 
-/// Pointers that are put on the stack; more than that go to a block of memory.
+/// Pointers that are put on the stack; more than that go to memory that is kept.
 const ON_STACK: usize = 192;
 /// For `LD_PRELOAD=…`.
 const TEXT: usize = 768;
@@ -34,7 +34,7 @@ type Go<'a> = &'a mut dyn FnMut(Environment) -> c_int;
 #[inline(never)]
 pub unsafe fn with_preload(given: Environment, go: Go) -> c_int {
     // What is not there is for the kernel to say; the program's own is there.
-    if !given.is_null() && given != environment::current() && !sys::is_memory(given.cast()) {
+    if !given.is_null() && given != environment::current() && !is_list_of_strings(given) {
         return go(given);
     }
     // SAFETY: the caller's.
@@ -93,6 +93,19 @@ pub unsafe fn with_preload(given: Environment, go: Go) -> c_int {
     }
 }
 
+/// The same for a function that may refuse to do without an environment (glibc's `fexecve`): what it says
+/// then stays what it says.
+///
+/// # Safety
+/// As [`with_preload`].
+pub unsafe fn with_preload_unless_null(given: Environment, go: Go) -> c_int {
+    if given.is_null() {
+        return go(given);
+    }
+    // SAFETY: the caller's.
+    unsafe { with_preload(given, go) }
+}
+
 /// Calls `go` with a list of pointers that ends with null; `None` where there is no room for it.
 fn with_list(pointers: impl Iterator<Item = *const c_char> + Clone, go: Go) -> Option<c_int> {
     let ended = || pointers.clone().chain(core::iter::once(null()));
@@ -104,9 +117,8 @@ fn with_list(pointers: impl Iterator<Item = *const c_char> + Clone, go: Go) -> O
             .for_each(|(slot, pointer)| *slot = pointer);
         return Some(go(few.as_ptr()));
     }
-    let mut block = Block::large().ok()?;
-    let mut arena = block.arena();
-    let list = arena.pointers(count).ok()?;
+    let mut long = LongList::take(super::errno_place() as usize, count).ok()?;
+    let list = long.pointers();
     list.iter_mut()
         .zip(ended())
         .for_each(|(slot, pointer)| *slot = pointer);

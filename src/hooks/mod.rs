@@ -86,17 +86,25 @@ fn absent<T: Absent>() -> T {
 /// Writes `errno`, where the library makes an error of its own.
 #[cfg(feature = "preload")]
 fn set_errno(value: core::ffi::c_int) {
+    // SAFETY: the calling thread's errno, or null.
+    if let Some(errno) = unsafe { errno_place().as_mut() } {
+        *errno = value;
+    }
+}
+
+/// Where the calling thread's `errno` is; null where libc does not tell.
+#[cfg(feature = "preload")]
+fn errno_place() -> *mut core::ffi::c_int {
     use crate::sys::link::{Name, Next};
 
     static LOCATION: Next = Next::new();
     let location = LOCATION.address(const { Name::of(c"__errno_location") });
-    if !location.is_null() {
-        // SAFETY: glibc and musl both have this function; it gives the calling thread's errno.
-        unsafe {
-            *core::mem::transmute::<*mut (), unsafe extern "C" fn() -> *mut core::ffi::c_int>(
-                location,
-            )() = value;
-        }
+    if location.is_null() {
+        return core::ptr::null_mut();
+    }
+    // SAFETY: glibc and musl both have this function; it gives the calling thread's errno.
+    unsafe {
+        core::mem::transmute::<*mut (), unsafe extern "C" fn() -> *mut core::ffi::c_int>(location)()
     }
 }
 
@@ -197,7 +205,7 @@ hooks! {
         fn execvp(file: *const c_char, arguments: *const *const c_char) -> c_int = |next| exec::execvp(next, file, arguments);
         fn execvpe(file: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int = |next| exec::with_preload(environment, &mut |environment| next(file, arguments, environment));
         fn execveat(dir: c_int, path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char, flags: c_int) -> c_int = |next| exec::with_preload(environment, &mut |environment| next(dir, path, arguments, environment, flags));
-        fn fexecve(fd: c_int, arguments: *const *const c_char, environment: *const *const c_char) -> c_int = |next| exec::with_preload(environment, &mut |environment| next(fd, arguments, environment));
+        fn fexecve(fd: c_int, arguments: *const *const c_char, environment: *const *const c_char) -> c_int = |next| exec::with_preload_unless_null(environment, &mut |environment| next(fd, arguments, environment));
         fn posix_spawn(pid: *mut pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const *const c_char, environment: *const *const c_char) -> c_int = |next| exec::with_preload(environment, &mut |environment| next(pid, path, actions, attributes, arguments, environment));
         fn posix_spawnp(pid: *mut pid_t, file: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const *const c_char, environment: *const *const c_char) -> c_int = |next| exec::with_preload(environment, &mut |environment| next(pid, file, actions, attributes, arguments, environment));
     }

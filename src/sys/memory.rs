@@ -7,13 +7,13 @@
 //! too many, a signal handler in the middle of another) maps a block of its own and waits for
 //! nobody.
 
-use super::{Errno, map, unmap};
+use super::{Errno, is_memory, map, unmap};
 use crate::text::Out;
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
 use core::ops::{Deref, DerefMut};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 /// Room for every file of an ordinary machine. Only what is touched costs memory.
 const ORDINARY: usize = 512 << 10;
@@ -92,6 +92,75 @@ impl Drop for Block {
     }
 }
 
+/// Room for a list of pointers for which the stack is too small. A `vfork` child that executes another
+/// program never gives it back, and its parent would have one more each time: so it stays the thread's,
+/// and the parent, which is the same thread and waited for the child, takes it again.
+pub struct LongList {
+    start: *mut u8,
+    length: usize,
+    count: usize,
+    kept: bool,
+}
+
+/// Whose the kept list is: a number that only one thread has at a time, 0 while nobody's.
+static OWNER: AtomicUsize = AtomicUsize::new(0);
+/// The memory of the kept list, and its length; 0 while there is none.
+static LIST: (AtomicPtr<u8>, AtomicUsize) = (AtomicPtr::new(null_mut()), AtomicUsize::new(0));
+
+impl LongList {
+    /// Room for `count` pointers. While the kept list is another thread's, one that is given back.
+    pub fn take(thread: usize, count: usize) -> Result<LongList, Errno> {
+        const PAGE: usize = 4096;
+        let length = count
+            .saturating_mul(size_of::<*const u8>())
+            .saturating_add(PAGE - 1)
+            & !(PAGE - 1);
+        let owner = OWNER
+            .compare_exchange(0, thread, Ordering::Acquire, Ordering::Relaxed)
+            .unwrap_or_else(|owner| owner);
+        let mut list = LongList {
+            start: null_mut(),
+            length,
+            count,
+            kept: thread != 0 && (owner == 0 || owner == thread),
+        };
+        let (start, kept) = &LIST;
+        let long = kept.load(Ordering::Relaxed);
+        if !list.kept {
+            list.start = map(length)?;
+        } else if long < length {
+            kept.store(0, Ordering::Relaxed);
+            if long != 0 {
+                // SAFETY: the list is this thread's, and whoever used it has ended.
+                unsafe { unmap(start.load(Ordering::Relaxed), long) };
+            }
+            list.start = map(length)?;
+            start.store(list.start, Ordering::Relaxed);
+            kept.store(length, Ordering::Relaxed);
+        } else {
+            list.start = start.load(Ordering::Relaxed);
+        }
+        Ok(list)
+    }
+
+    /// The pointers.
+    pub fn pointers<T>(&mut self) -> &mut [*const T] {
+        // SAFETY: a mapping of our own, of that length at least; all bytes of it make pointers.
+        unsafe { core::slice::from_raw_parts_mut(self.start.cast(), self.count) }
+    }
+}
+
+impl Drop for LongList {
+    fn drop(&mut self) {
+        if self.kept {
+            OWNER.store(0, Ordering::Release);
+        } else if !self.start.is_null() {
+            // SAFETY: the list is ours alone and its borrows have ended with it.
+            unsafe { unmap(self.start, self.length) };
+        }
+    }
+}
+
 /// A block being divided from its front: each piece lives as long as the block is borrowed.
 pub struct Arena<'m> {
     free: &'m mut [u8],
@@ -155,16 +224,6 @@ impl<'m> Arena<'m> {
 pub unsafe trait Zeroed {}
 
 impl<'m> Arena<'m> {
-    /// Room for pointers.
-    pub fn pointers<T>(&mut self, count: usize) -> Result<&'m mut [*const T], Errno> {
-        self.align::<*const T>()?;
-        let place = self.piece(count.saturating_mul(size_of::<*const T>()))?;
-        place.fill(0);
-        let place = place.as_mut_ptr().cast::<*const T>();
-        // SAFETY: aligned, of that length, zeroed (a null pointer each), and ours for 'm.
-        Ok(unsafe { core::slice::from_raw_parts_mut(place, count) })
-    }
-
     /// Moves `value` here.
     pub fn keep<T: Copy>(&mut self, value: T) -> Result<&'m T, Errno> {
         self.align::<T>()?;
@@ -275,6 +334,50 @@ pub unsafe fn terminated<'t>(text: *const c_char) -> &'t CStr {
                 return CStr::from_bytes_with_nul_unchecked(whole);
             }
             length = length.wrapping_add(here.len());
+        }
+    }
+}
+
+/// Whether all of a list of C strings that ends with a null pointer is memory: the list and the strings.
+/// Asked once for each page, as long as no more than a few take turns.
+pub fn is_list_of_strings(list: *const *const c_char) -> bool {
+    const PAGE: usize = 4096;
+    const REMEMBERED: usize = 16;
+    let mut known = [usize::MAX; REMEMBERED];
+    let mut is_there = |address: usize| {
+        let page = address / PAGE;
+        let Some(slot) = known.get_mut(page % REMEMBERED) else {
+            return false;
+        };
+        // 8 bytes are asked for, and so aligned they are on this page. Of a null pointer nothing is.
+        let asked = (address & !7) as *const ();
+        if *slot != page && (asked.is_null() || !is_memory(asked)) {
+            return false;
+        }
+        *slot = page;
+        true
+    };
+    let mut next = list;
+    loop {
+        if !next.is_aligned() || !is_there(next as usize) {
+            return false;
+        }
+        // SAFETY: that page is there, and an aligned pointer is on no other.
+        let mut text = unsafe { *next }.cast::<u8>();
+        if text.is_null() {
+            return true;
+        }
+        next = next.wrapping_add(1);
+        loop {
+            if !is_there(text as usize) {
+                return false;
+            }
+            // SAFETY: that page is there, to its end.
+            let here = unsafe { core::slice::from_raw_parts(text, PAGE - (text as usize) % PAGE) };
+            if memchr::memchr(0, here).is_some() {
+                break;
+            }
+            text = text.wrapping_add(here.len());
         }
     }
 }
