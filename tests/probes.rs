@@ -157,6 +157,11 @@ fn scandir_in_a_program_with_an_allocator_of_its_own() {
 }
 
 #[test]
+fn freopen_of_a_cpu_that_is_not_there() {
+    trap_in(&one_cpu(), "hidden_freopen.c", Answers, &[]);
+}
+
+#[test]
 fn every_call_of_the_table() {
     let names: Vec<_> = NAMES
         .iter()

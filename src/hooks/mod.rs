@@ -166,8 +166,8 @@ hooks! {
         fn __openat64_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int = |next| open::opened(next(dir, path, flags), dir, path, flags);
         fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE = |next| open::stream(next(path, mode), path, mode);
         fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE = |next| open::stream(next(path, mode), path, mode);
-        fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE = |next| open::stream(next(path, mode, stream), path, mode);
-        fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE = |next| open::stream(next(path, mode, stream), path, mode);
+        fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE = |next| open::reopened(next, path, mode, stream);
+        fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE = |next| open::reopened(next, path, mode, stream);
     }
     Value {
         fn sysconf(name: c_int) -> c_long = |next| values::sysconf(name).unwrap_or_else(|| next(name));

@@ -5,9 +5,9 @@ use super::environment::settings;
 use super::{cpu_directory, set_errno};
 use crate::descriptor;
 use crate::files;
-use crate::sys::Fd;
 use crate::sys::link::{Name, Next};
 use crate::sys::memory::terminated;
+use crate::sys::{self, Fd};
 use core::ffi::{c_char, c_int};
 use libc::FILE;
 
@@ -55,6 +55,32 @@ pub unsafe fn stream(stream: *mut FILE, path: *const c_char, mode: *const c_char
     stream
 }
 
+/// After `freopen` and its like. For a CPU that the container does not have, libc fails once more, at a
+/// path that nobody has: whether the program's stream is still to be closed then is libc's matter.
+///
+/// # Safety
+/// As [`stream`]; `next` is libc's, and `mode` a C string.
+#[inline(never)]
+pub unsafe fn reopened(
+    next: unsafe extern "C" fn(*const c_char, *const c_char, *mut FILE) -> *mut FILE,
+    path: *const c_char,
+    mode: *const c_char,
+    given: *mut FILE,
+) -> *mut FILE {
+    // SAFETY: the caller's.
+    unsafe {
+        let opened = next(path, mode, given);
+        if opened.is_null() || path.is_null() {
+            return opened;
+        }
+        if cpu_directory::is_hidden(libc::AT_FDCWD, path) {
+            return next(c"".as_ptr(), mode, opened);
+        }
+        look_at_stream(opened, path, mode);
+        opened
+    }
+}
+
 /// # Safety
 /// `stream` must be open and nobody's.
 unsafe fn close(stream: *mut FILE) {
@@ -97,13 +123,11 @@ unsafe fn look_at_stream(stream: *mut FILE, path: *const c_char, mode: *const c_
     if !files::could_be(path) || mode.first() != Some(&b'r') || mode.contains(&b'+') {
         return;
     }
-    let flags = if mode.contains(&b'e') {
-        libc::O_CLOEXEC
-    } else {
-        0
-    };
     // SAFETY: the stream is open.
     if let Some(fd) = unsafe { number(stream) } {
+        // How much of the mode libc looks at for an `e` is its own matter.
+        let close = sys::descriptor_flags(fd, libc::F_GETFD).unwrap_or(0) & libc::FD_CLOEXEC;
+        let flags = if close != 0 { libc::O_CLOEXEC } else { 0 };
         descriptor::swap(fd, path, flags, settings);
     }
 }

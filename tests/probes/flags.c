@@ -26,6 +26,17 @@ int main(void) {
 		if (fcntl(fileno(file), F_GETFD) != cloexec) fail("fopen %s: F_GETFD is %d", modes[i], fcntl(fileno(file), F_GETFD));
 		fclose(file);
 	}
+#ifdef __GLIBC__
+	/* glibc looks at the first seven characters, and at none behind a comma. */
+	static const char *const long_modes[] = {"r        e", "r,ccs=GREEK"};
+	for (unsigned i = 0; i < sizeof long_modes / sizeof *long_modes; i++) {
+		FILE *file = fopen("/proc/meminfo", long_modes[i]), *other = fopen("/proc/version", long_modes[i]);
+		if (!file || !other) continue;
+		must(fcntl(fileno(file), F_GETFD) == fcntl(fileno(other), F_GETFD));
+		fclose(file);
+		fclose(other);
+	}
+#endif
 	/* And all this with the container's text behind it. */
 	int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	must(fd >= 0);
