@@ -142,6 +142,7 @@ traps! {
     no_environment: "no_environment.c" Answers [];
     environments_that_are_none: "bad_environment.c" Harmless [];
     vfork_and_many_variables: "many_variables.c" Harmless [];
+    pid_namespace_of_children: "unshare_pid.c" Harmless [];
     other_ways_to_open: "other_opens.c" Harmless [];
     other_system_calls: "other_syscalls.c" Harmless [];
 }

@@ -19,6 +19,7 @@ const SAMPLER: &CStr = c"sampler";
 pub fn may_start<K: Kernel>(kernel: &K, settings: &Settings<'_>, place: &Place<'_>) -> bool {
     settings.sampler
         && !inherits_orphans()
+        && !has_children_elsewhere()
         // It would have the rights of one user and be another's to kill.
         && !link::is_secure()
         && !is_confined(kernel, place)
@@ -37,6 +38,24 @@ pub fn start_sampler(settings: &Settings<'_>) -> Result<(), Errno> {
 /// `wait` would see it.
 fn inherits_orphans() -> bool {
     sys::process_id() == 1 || is_subreaper()
+}
+
+/// After `unshare` or `setns` of a PID namespace, the next child is in that one: in a new one it is the
+/// init, with which the namespace ends. That is for a child of the program's own.
+fn has_children_elsewhere() -> bool {
+    const CHILDREN: &CStr = c"/proc/thread-self/ns/pid_for_children";
+    let (mut room, mut other) = ([0; 64], [0; 64]);
+    let Ok(own) = sys::read_link(c"/proc/thread-self/ns/pid", &mut room) else {
+        return false;
+    };
+    match sys::read_link(CHILDREN, &mut other) {
+        Ok(children) => children != own,
+        // As long as nobody is in it, the link leads nowhere. Before Linux 4.12 there is none.
+        Err(_) => {
+            let flags = libc::O_PATH | libc::O_NOFOLLOW;
+            sys::open_at(libc::AT_FDCWD, CHILDREN, flags, 0).is_ok()
+        }
+    }
 }
 
 /// A program that has put more seccomp filters on itself than the container's init has may be
