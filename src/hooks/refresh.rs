@@ -62,17 +62,33 @@ pub unsafe fn positioning(stream: *mut FILE, position: *const i64) {
     }
 }
 
-/// Gives a stream on a virtual descriptor its new text. What it has buffered of the old one is
-/// dropped first, or a pass would begin in one text and end in the other.
+/// Gives a stream on a virtual descriptor its new text; libc's functions for that write `errno` where the
+/// stream is one in memory, or has characters that were pushed back.
 ///
 /// # Safety
 /// `stream` must be open.
-#[inline]
+#[inline(never)]
 unsafe fn restart(stream: *mut FILE) {
-    static FFLUSH: Next = Next::new();
-    if stream.is_null() || !descriptor::may_hold() {
-        return;
+    let errno = super::errno_place();
+    // SAFETY: the calling thread's errno, or null; and the caller's.
+    unsafe {
+        let before = errno.as_ref().copied();
+        if !stream.is_null() {
+            renew(stream);
+        }
+        if let (Some(errno), Some(before)) = (errno.as_mut(), before) {
+            *errno = before;
+        }
     }
+}
+
+/// What the stream has buffered of the old text is dropped first, or a pass would begin in one text and
+/// end in the other.
+///
+/// # Safety
+/// `stream` must be open.
+unsafe fn renew(stream: *mut FILE) {
+    static FFLUSH: Next = Next::new();
     // SAFETY: the caller's.
     let Some(fd) = (unsafe { number(stream) }) else {
         return;

@@ -35,6 +35,9 @@ int main(void) {
 		quiet((rewind(file), 1));
 		quiet(!fseek(file, 0, SEEK_SET));
 		quiet(!fsetpos(file, &start));
+		/* With characters pushed back that are in no file. */
+		must(getc(file) != EOF && ungetc('x', file) == 'x');
+		quiet((rewind(file), 1));
 		quiet((file = freopen(files[i], "r", file)));
 		fclose(file);
 	}
@@ -62,4 +65,7 @@ int main(void) {
 	quiet(lseek(fd, 0, SEEK_SET) == 0);
 	quiet((file = fopen("/etc/passwd", "r")));
 	quiet((rewind(file), 1));
+	quiet((file = fmemopen(text, 5, "r")));
+	quiet((rewind(file), 1));
+	quiet(!fseek(file, 0, SEEK_SET));
 }
