@@ -14,10 +14,9 @@ use crate::log::{self, Failure, Trouble};
 use crate::render::task_stat;
 use crate::settings::Settings;
 use crate::sys::{self, Errno, Fd};
-use crate::tasks::{each_entry, open_directory};
-use crate::text::{Out, decimal, trim};
+use crate::text::{Out, trim};
 use core::ffi::{CStr, c_int};
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// Who the kernel's own files are: device and inode of each, learnt when it is first met.
 /// Device 0 is "not yet": no file system with files has it.
@@ -78,8 +77,8 @@ pub fn could_be_inherited(fd: c_int) -> bool {
     let Ok(status) = sys::status(fd) else {
         return false;
     };
-    if is_nameless(&status) {
-        remember(Inherited::Some);
+    if could_be_virtual(status.st_nlink == 0, status.st_mode) {
+        remember();
     }
     let (kind, permissions) = (status.st_mode & libc::S_IFMT, status.st_mode & 0o777);
     kind == libc::S_IFREG && permissions == 0o444 && status.st_nlink == 1
@@ -121,7 +120,7 @@ fn replace(fd: c_int, subject: Subject, flags: c_int, guard: Guard, settings: &S
     });
     match made {
         Ok(()) => {
-            remember(Inherited::Some);
+            remember();
             log::debug(settings, subject.name(), b"the container's file is given");
         }
         Err(failure) => {
@@ -163,16 +162,6 @@ fn renew(fd: c_int, subject: Subject, settings: &Settings) {
     }
 }
 
-/// What `fd` stands for, if it is a virtual descriptor and this process can have one at all. Free
-/// where it cannot.
-pub fn recognise(fd: c_int) -> Option<Subject> {
-    if may_hold() {
-        recognise_by_link(fd)
-    } else {
-        None
-    }
-}
-
 /// How the kernel refuses to map the file that `fd` stands for.
 pub fn refuses_to_be_mapped(fd: c_int) -> Option<Errno> {
     Some(Errno(match recognise(fd)? {
@@ -182,19 +171,21 @@ pub fn refuses_to_be_mapped(fd: c_int) -> Option<Errno> {
 }
 
 fn recognise_by_link(fd: c_int) -> Option<Subject> {
-    let mut link = [0; 64];
+    let mut link = [0; DIRECTORY_PATH + 16];
     let name = sys::descriptor_path(fd, &mut link).ok()?;
     let name = files::last_component(name.strip_suffix(b" (deleted)")?);
     let name = name.strip_prefix(b"memfd:").unwrap_or(name);
     // A file made in a directory has its maker and moment behind the name.
-    Subject::from_memory_name(name.split(|b| *b == b'.').next()?)
+    let subject = Subject::from_memory_name(name.split(|b| *b == b'.').next()?)?;
+    remember();
+    Some(subject)
 }
 
 /// Where `status` is what the kernel says of a virtual descriptor, it becomes what the kernel says of
 /// the file that it stands for. Only a file without a name can be one.
 #[inline(always)]
 pub fn tell_real(fd: c_int, status: &mut libc::stat) {
-    if is_nameless(status) {
+    if could_be_virtual(status.st_nlink == 0, status.st_mode) {
         tell_real_of_nameless(fd, status);
     }
 }
@@ -203,19 +194,14 @@ pub fn tell_real(fd: c_int, status: &mut libc::stat) {
 #[inline(never)]
 fn tell_real_of_nameless(fd: c_int, status: &mut libc::stat) {
     let mut room = [0; 64];
-    let real = stands_for(fd, status.st_nlink, status.st_mode, &mut room)
-        .and_then(|path| sys::status_of(path).ok());
+    let real = stands_for(fd, &mut room).and_then(|path| sys::status_of(path).ok());
     if let Some(real) = real {
         *status = real;
     }
 }
 
-/// The path of the kernel's own file behind a descriptor with these properties, if it is a virtual
-/// one.
-pub fn stands_for(fd: c_int, links: u64, mode: u32, room: &mut [u8; 64]) -> Option<&CStr> {
-    if links != 0 || mode & libc::S_IFMT != libc::S_IFREG {
-        return None;
-    }
+/// The path of the kernel's own file behind a descriptor, if it is a virtual one.
+pub fn stands_for(fd: c_int, room: &mut [u8; 64]) -> Option<&CStr> {
     own_path(fd, recognise_by_link(fd)?, room)
 }
 
@@ -437,6 +423,11 @@ fn create(name: &CStr, settings: &Settings) -> Result<Fd, Errno> {
     }
 }
 
+/// The longest path of a memory file in a directory.
+const DIRECTORY_PATH: usize = 512;
+/// Its permissions: no other program's temporary file has these.
+const OWNERS: u32 = 0o700;
+
 /// The fallback: a file in a directory that can be written, unlinked at once.
 fn create_in_directory(name: &CStr, settings: &Settings) -> Option<Fd> {
     let usual: [&[u8]; 3] = [b"/dev/shm", b"/run", b"/tmp"];
@@ -446,7 +437,7 @@ fn create_in_directory(name: &CStr, settings: &Settings) -> Option<Fd> {
         .into_iter()
         .chain(usual)
         .find_map(|directory| {
-            let mut room = [0; 512];
+            let mut room = [0; DIRECTORY_PATH];
             let mut path = Out::new(&mut room);
             path.bytes(directory);
             path.byte(b'/');
@@ -458,7 +449,7 @@ fn create_in_directory(name: &CStr, settings: &Settings) -> Option<Fd> {
             path.byte(0);
             let path = CStr::from_bytes_until_nul(path.finish()?).ok()?;
             let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
-            let fd = sys::open_at(libc::AT_FDCWD, path, flags, 0o600).ok()?;
+            let fd = sys::open_at(libc::AT_FDCWD, path, flags, OWNERS).ok()?;
             sys::unlink(path).ok()?;
             Some(fd)
         })
@@ -522,56 +513,51 @@ fn rewrite(fd: c_int, text: &[u8]) -> Result<(), Errno> {
     }
 }
 
-/// Whether this process can hold virtual descriptors: those it got at its start and those it
-/// made. A process that has none pays nothing for its seeks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Inherited {
-    /// Nobody looked yet.
-    Unknown = 0,
-    /// Some, perhaps.
-    Some = 1,
-    /// None.
-    None = 2,
+/// True once this process has met a virtual descriptor: one that it made, or that it was given.
+static HOLDS: AtomicBool = AtomicBool::new(false);
+
+/// Until then, the numbers that were looked at and are none, a bit for each (the same for those 1024
+/// further on): a process that has none pays nothing for its further seeks.
+static ORDINARY: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
+
+fn remember() {
+    HOLDS.store(true, Ordering::Relaxed);
 }
 
-static INHERITED: AtomicU8 = AtomicU8::new(Inherited::Unknown as u8);
-
-fn remember(what: Inherited) {
-    INHERITED.store(what as u8, Ordering::Relaxed);
-}
-
-/// One look per process, at the descriptors that it has: a file without a name is what a memory
-/// file looks like.
-pub fn may_hold() -> bool {
-    let known = INHERITED.load(Ordering::Relaxed);
-    if known != Inherited::Unknown as u8 {
-        return known == Inherited::Some as u8;
+/// What `fd` stands for, if it is a virtual descriptor.
+pub fn recognise(fd: c_int) -> Option<Subject> {
+    let place = fd as usize % 1024;
+    let word = ORDINARY.get(place / 64)?;
+    let bit = 1 << (place % 64);
+    if !HOLDS.load(Ordering::Relaxed) && word.load(Ordering::Relaxed) & bit != 0 {
+        return None;
     }
-    let nameless = |fd| sys::status(fd).is_ok_and(|status| is_nameless(&status));
-    let mut room = [0; 64];
-    let own = sys::own_path(b"fd", &mut room);
-    let some = match own.and_then(|path| open_directory(libc::AT_FDCWD, path)) {
-        Ok(all) => {
-            let mut some = false;
-            let _ = each_entry(&all, |name| {
-                some |= decimal(name).is_some_and(|fd| nameless(fd as c_int));
-            });
-            some
-        }
-        // No descriptor to spare, or no such directory: those that shells hand on.
-        Err(_) => (0..10).any(nameless),
-    };
-    remember(if some {
-        Inherited::Some
-    } else {
-        Inherited::None
-    });
-    some
+    look(fd, word, bit)
 }
 
-/// A file that no directory has, as memory files are.
+/// A file that cannot be one is asked for nothing more: programs that confine themselves allow the calls
+/// that they know of.
+#[cold]
+#[inline(never)]
+fn look(fd: c_int, word: &AtomicU64, bit: u64) -> Option<Subject> {
+    let status = sys::status(fd).ok()?;
+    let subject = if could_be_virtual(status.st_nlink == 0, status.st_mode) {
+        recognise_by_link(fd)
+    } else {
+        None
+    };
+    if subject.is_none() {
+        word.fetch_or(bit, Ordering::Relaxed);
+    }
+    subject
+}
+
+/// A file that no directory has, with the permissions that only memory files have: those of
+/// `memfd_create`, with and without MFD_NOEXEC_SEAL, or those of [`create_in_directory`].
 #[inline(always)]
-fn is_nameless(status: &libc::stat) -> bool {
-    status.st_nlink == 0 && status.st_mode & libc::S_IFMT == libc::S_IFREG
+pub fn could_be_virtual(nameless: bool, mode: u32) -> bool {
+    const EXECUTABLE: u32 = libc::S_IFREG | 0o777;
+    const OTHERWISE: u32 = libc::S_IFREG | 0o666;
+    const IN_DIRECTORY: u32 = libc::S_IFREG | OWNERS;
+    nameless && matches!(mode, EXECUTABLE | OTHERWISE | IN_DIRECTORY)
 }

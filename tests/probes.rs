@@ -128,6 +128,7 @@ traps! {
     no_descriptor_to_spare: "no_descriptors.c" Answers [];
     no_memfd_eperm: "no_memfd.c" Answers ["1"];
     no_memfd_enosys: "no_memfd.c" Answers ["38"];
+    no_memfd_and_a_long_path: "no_memfd.c" Answers ["1", "long"];
     spellings: "spellings.c" Answers [];
     vfork: "vfork_child.c" Answers [];
     signal_handlers: "signal_handler.c" Answers [];
@@ -143,6 +144,8 @@ traps! {
     environments_that_are_none: "bad_environment.c" Harmless [];
     vfork_and_many_variables: "many_variables.c" Harmless [];
     pid_namespace_of_children: "unshare_pid.c" Harmless [];
+    confined_programs: "confined.c" Harmless [];
+    descriptors_met_late: "met_late.c" Answers [];
     other_ways_to_open: "other_opens.c" Harmless [];
     other_system_calls: "other_syscalls.c" Harmless [];
 }

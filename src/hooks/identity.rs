@@ -60,10 +60,9 @@ pub unsafe fn told_extended(
     unsafe {
         if result == 0 && is_empty(path, flags) {
             let status = &mut *status;
-            let (links, mode) = (u64::from(status.stx_nlink), u32::from(status.stx_mode));
             let mut room = [0; 64];
-            if let Some(real) =
-                descriptor::stands_for(dir, links, mode, &mut room).and_then(|path| {
+            if descriptor::could_be_virtual(status.stx_nlink == 0, u32::from(status.stx_mode))
+                && let Some(real) = descriptor::stands_for(dir, &mut room).and_then(|path| {
                     sys::extended_status_of(path, flags & !libc::AT_EMPTY_PATH, mask).ok()
                 })
             {

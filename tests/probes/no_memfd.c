@@ -1,9 +1,11 @@
 /* memfd_create refused by seccomp, with the errno of the argument (EPERM, ENOSYS): a file in
  * /dev/shm or another directory takes its place and leaves no name behind. With `none` as second
- * argument there is no such directory: the kernel's own file is read whole. */
+ * argument there is no such directory: the kernel's own file is read whole. With `long` it is in one with
+ * a long path. */
 #include "probe.h"
 #include <dirent.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 
 /* linux/filter.h and linux/seccomp.h, which musl-gcc does not find. */
 struct instruction { unsigned short code; unsigned char yes, no; unsigned k; };
@@ -20,6 +22,16 @@ static void empty(const char *path) {
 
 int main(int argc, char **argv) {
 	must(argc > 1);
+	if (argc > 2 && !strcmp(argv[2], "long")) {
+		char path[300];
+		memset(path, 'd', sizeof path);
+		memcpy(path, "/dev/shm/", 9);
+		path[209] = 0;
+		must(!mkdir(path, 0755) || errno == EEXIST);
+		must(!setenv("PROCLENS_STATE", path, 1));
+		execl("/proc/self/exe", argv[0], argv[1], (char *)0);
+		fail("exec");
+	}
 	struct instruction filter[] = {
 		{LOAD, 0, 0, 0}, /* the number of the system call */
 		{JUMP_IF_EQUAL, 0, 1, SYS_memfd_create},
