@@ -200,6 +200,18 @@ fn tell_real_of_nameless(fd: c_int, status: &mut libc::stat) {
     }
 }
 
+/// What `path` leads to, seen from `dir`, if that could be told to be a virtual descriptor: `/dev/stdin`.
+#[cold]
+#[inline(never)]
+pub fn reached_by(dir: c_int, path: &CStr) -> Option<Fd> {
+    let file = sys::open_at(dir, path, libc::O_PATH, 0).ok()?;
+    match recognise_by_link(file.raw())? {
+        // Its text says which task, and from this descriptor nothing is read.
+        Subject::Task(_) => sys::reopen(file.raw(), libc::O_RDONLY).ok(),
+        _ => Some(file),
+    }
+}
+
 /// The path of the kernel's own file behind a descriptor, if it is a virtual one.
 pub fn stands_for(fd: c_int, room: &mut [u8; 64]) -> Option<&CStr> {
     own_path(fd, recognise_by_link(fd)?, room)

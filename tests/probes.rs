@@ -146,6 +146,7 @@ traps! {
     pid_namespace_of_children: "unshare_pid.c" Harmless [];
     confined_programs: "confined.c" Harmless [];
     descriptors_met_late: "met_late.c" Answers [];
+    descriptors_by_path: "by_path.c" Harmless [];
     other_ways_to_open: "other_opens.c" Harmless [];
     other_system_calls: "other_syscalls.c" Harmless [];
 }

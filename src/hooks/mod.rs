@@ -40,7 +40,7 @@ pub enum Group {
     Refresh,
     /// Starts a program: the preload goes along.
     Exec,
-    /// Tells which file a descriptor is.
+    /// Tells which file a descriptor or a path is.
     Identity,
     /// Lists or looks up the CPUs.
     CpuDirectory,
@@ -214,21 +214,21 @@ hooks! {
         fn fstat64(fd: c_int, status: *mut Status) -> c_int = |next| identity::told(next(fd, status), fd, status);
         fn __fxstat(version: c_int, fd: c_int, status: *mut Status) -> c_int = |next| identity::told(next(version, fd, status), fd, status);
         fn __fxstat64(version: c_int, fd: c_int, status: *mut Status) -> c_int = |next| identity::told(next(version, fd, status), fd, status);
+        fn stat(path: *const c_char, status: *mut Status) -> c_int = |next| identity::told_at(cpu_directory::found(next(path, status), libc::AT_FDCWD, path), libc::AT_FDCWD, path, status, 0);
+        fn stat64(path: *const c_char, status: *mut Status) -> c_int = |next| identity::told_at(cpu_directory::found(next(path, status), libc::AT_FDCWD, path), libc::AT_FDCWD, path, status, 0);
+        fn __xstat(version: c_int, path: *const c_char, status: *mut Status) -> c_int = |next| identity::told_at(cpu_directory::found(next(version, path, status), libc::AT_FDCWD, path), libc::AT_FDCWD, path, status, 0);
+        fn __xstat64(version: c_int, path: *const c_char, status: *mut Status) -> c_int = |next| identity::told_at(cpu_directory::found(next(version, path, status), libc::AT_FDCWD, path), libc::AT_FDCWD, path, status, 0);
         fn fstatat(dir: c_int, path: *const c_char, status: *mut Status, flags: c_int) -> c_int = |next| identity::told_at(cpu_directory::found(next(dir, path, status, flags), dir, path), dir, path, status, flags);
         fn fstatat64(dir: c_int, path: *const c_char, status: *mut Status, flags: c_int) -> c_int = |next| identity::told_at(cpu_directory::found(next(dir, path, status, flags), dir, path), dir, path, status, flags);
         fn __fxstatat(version: c_int, dir: c_int, path: *const c_char, status: *mut Status, flags: c_int) -> c_int = |next| identity::told_at(cpu_directory::found(next(version, dir, path, status, flags), dir, path), dir, path, status, flags);
         fn __fxstatat64(version: c_int, dir: c_int, path: *const c_char, status: *mut Status, flags: c_int) -> c_int = |next| identity::told_at(cpu_directory::found(next(version, dir, path, status, flags), dir, path), dir, path, status, flags);
         fn statx(dir: c_int, path: *const c_char, flags: c_int, mask: c_uint, status: *mut libc::statx) -> c_int = |next| identity::told_extended(cpu_directory::found(next(dir, path, flags, mask, status), dir, path), dir, path, flags, mask, status);
-        fn mmap(address: *mut c_void, size: size_t, protection: c_int, flags: c_int, fd: c_int, offset: off_t) -> *mut c_void = |next| identity::mapped(fd, size, flags, || next(address, size, protection, flags, fd, offset));
-        fn mmap64(address: *mut c_void, size: size_t, protection: c_int, flags: c_int, fd: c_int, offset: off64_t) -> *mut c_void = |next| identity::mapped(fd, size, flags, || next(address, size, protection, flags, fd, offset));
+        fn mmap(address: *mut c_void, size: size_t, protection: c_int, flags: c_int, fd: c_int, offset: off_t) -> *mut c_void = |next| identity::mapped(fd, size, protection, flags, offset, || next(address, size, protection, flags, fd, offset));
+        fn mmap64(address: *mut c_void, size: size_t, protection: c_int, flags: c_int, fd: c_int, offset: off64_t) -> *mut c_void = |next| identity::mapped(fd, size, protection, flags, offset, || next(address, size, protection, flags, fd, offset));
     }
     CpuDirectory {
-        fn stat(path: *const c_char, status: *mut c_void) -> c_int = |next| cpu_directory::found(next(path, status), libc::AT_FDCWD, path);
-        fn stat64(path: *const c_char, status: *mut c_void) -> c_int = |next| cpu_directory::found(next(path, status), libc::AT_FDCWD, path);
         fn lstat(path: *const c_char, status: *mut c_void) -> c_int = |next| cpu_directory::found(next(path, status), libc::AT_FDCWD, path);
         fn lstat64(path: *const c_char, status: *mut c_void) -> c_int = |next| cpu_directory::found(next(path, status), libc::AT_FDCWD, path);
-        fn __xstat(version: c_int, path: *const c_char, status: *mut c_void) -> c_int = |next| cpu_directory::found(next(version, path, status), libc::AT_FDCWD, path);
-        fn __xstat64(version: c_int, path: *const c_char, status: *mut c_void) -> c_int = |next| cpu_directory::found(next(version, path, status), libc::AT_FDCWD, path);
         fn __lxstat(version: c_int, path: *const c_char, status: *mut c_void) -> c_int = |next| cpu_directory::found(next(version, path, status), libc::AT_FDCWD, path);
         fn __lxstat64(version: c_int, path: *const c_char, status: *mut c_void) -> c_int = |next| cpu_directory::found(next(version, path, status), libc::AT_FDCWD, path);
         fn access(path: *const c_char, mode: c_int) -> c_int = |next| cpu_directory::found(next(path, mode), libc::AT_FDCWD, path);
