@@ -101,21 +101,22 @@ pub fn swap_inherited(fd: c_int, settings: impl Fn() -> &'static Settings<'stati
     }
 }
 
+/// What of a descriptor's flags is shown, and means the same for memory.
+const KEPT: c_int = libc::O_CLOEXEC
+    | libc::O_NONBLOCK
+    | libc::O_APPEND
+    | libc::O_SYNC
+    | libc::O_ASYNC
+    | libc::O_NOATIME;
+
 #[cold]
 #[inline(never)]
 fn replace(fd: c_int, subject: Subject, flags: c_int, guard: Guard, settings: &Settings) {
     if !settings.on {
         return;
     }
-    /// What of these flags a descriptor shows, and means the same for memory.
-    const KEPT: c_int = libc::O_CLOEXEC
-        | libc::O_NONBLOCK
-        | libc::O_APPEND
-        | libc::O_SYNC
-        | libc::O_ASYNC
-        | libc::O_NOATIME;
     let flags = flags & KEPT;
-    let made = with_answer(subject, fd, settings, |text| {
+    let made = with_answer(subject, fd, settings, &|text| {
         install_text(subject, text, settings, fd, flags, guard)
     });
     match made {
@@ -141,25 +142,61 @@ pub fn refresh(fd: c_int, settings: impl Fn() -> &'static Settings<'static>) {
 #[cold]
 #[inline(never)]
 fn renew(fd: c_int, subject: Subject, settings: &Settings) {
+    /// What the kernel says of a task that has ended.
+    const ENDED: Failure = (Trouble::Unreadable, Errno(libc::ESRCH));
     let mut room = [0; 64];
     let host = own_path(fd, subject, &mut room)
         .ok_or(Errno::MISSING)
         .and_then(sys::open);
-    let done = host.map_err(|e| (Trouble::Unreadable, e)).and_then(|host| {
-        with_answer(subject, host.raw(), settings, |text| {
-            // In place, so that every duplicate of the descriptor reads the same.
-            rewrite(fd, text).or_else(|_| {
-                let close =
-                    sys::descriptor_flags(fd, libc::F_GETFD).unwrap_or(0) & libc::FD_CLOEXEC;
-                let flags = if close != 0 { libc::O_CLOEXEC } else { 0 };
-                install_text(subject, text, settings, fd, flags, Guard::ReadOnly)
-            })
-        })
-    });
+    let done = match (host, subject) {
+        (Ok(host), _) => with_answer(subject, host.raw(), settings, &|text| {
+            if is_of_another_task(fd, subject, text) {
+                return Err(ENDED);
+            }
+            put(fd, subject, text, settings)
+        }),
+        (Err(Errno::MISSING), Subject::Task(_)) => Err(ENDED),
+        (Err(e), _) => Err((Trouble::Unreadable, e)),
+    };
+    // Its descriptor has nothing to read any more.
+    let done = match done {
+        Err(ENDED) => put(fd, subject, b"", settings),
+        done => done,
+    };
     if let Err(failure) = done {
         let instead = b"the text of its last reading is kept";
         log::warn(settings, subject.name(), failure, instead);
     }
+}
+
+/// Whether `text` is of a task that started at another time than the one that `fd` tells of: the number
+/// is used again.
+fn is_of_another_task(fd: c_int, subject: Subject, text: &[u8]) -> bool {
+    let mut room = [0; 1024];
+    let old = match subject {
+        Subject::Task(_) => sys::read_at(fd, &mut room, 0).ok(),
+        _ => return false,
+    };
+    let old = old.and_then(|length| gather::start_ticks(room.get(..length)?));
+    old != gather::start_ticks(text)
+}
+
+/// Gives a virtual descriptor its new text: in place, so that every duplicate of the descriptor reads the
+/// same, or, where that cannot be, in a file of its own that stands where the old one stood.
+fn put(fd: c_int, subject: Subject, text: &[u8], settings: &Settings) -> Result<(), Failure> {
+    rewrite(fd, text).or_else(|_| {
+        let shown = |which| sys::descriptor_flags(fd, which).unwrap_or(0);
+        let mut flags = shown(libc::F_GETFL) & KEPT;
+        if shown(libc::F_GETFD) & libc::FD_CLOEXEC != 0 {
+            flags |= libc::O_CLOEXEC;
+        }
+        let position = sys::position(fd).unwrap_or(0);
+        install_text(subject, text, settings, fd, flags, Guard::ReadOnly)?;
+        if position != 0 {
+            let _ = sys::seek(fd, position as u64);
+        }
+        Ok(())
+    })
 }
 
 /// How the kernel refuses to map the file that `fd` stands for.
@@ -293,10 +330,20 @@ fn task_of(fd: c_int, path: &[u8]) -> Option<Subject> {
         return None;
     }
     let link = sys::descriptor_path(fd, &mut link).ok()?;
-    // Seen through another mount of /proc, the end of the path is still the same.
-    (0..link.len())
-        .find_map(|start| TaskStat::of_path(link.get(start..)?))
-        .map(Subject::Task)
+    // Seen through another mount of /proc, the end of the path is still the same. So it is in the /proc of
+    // another PID namespace, where the number is another task's.
+    let (file, end) = (0..link.len()).find_map(|start| {
+        let end = link.get(start..)?;
+        Some((TaskStat::of_path(end)?, end))
+    })?;
+    let mut room = [0; 64];
+    let mut path = Out::new(&mut room);
+    path.bytes(end);
+    path.byte(0);
+    let path = CStr::from_bytes_until_nul(path.finish()?).ok()?;
+    let (own, here) = (sys::status(fd).ok()?, sys::status_of(path).ok()?);
+    let same = own.st_dev == here.st_dev && own.st_ino == here.st_ino;
+    same.then_some(Subject::Task(file))
 }
 
 /// Is `fd` the kernel's own `file`?
@@ -333,7 +380,7 @@ fn with_answer(
     subject: Subject,
     host: c_int,
     settings: &Settings,
-    take: impl Fn(&[u8]) -> Result<(), Failure>,
+    take: &dyn Fn(&[u8]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let unreadable = |e| (Trouble::Unreadable, e);
     live::ask(|kernel, mut arena| match subject {

@@ -147,6 +147,7 @@ traps! {
     confined_programs: "confined.c" Harmless [];
     descriptors_met_late: "met_late.c" Answers [];
     descriptors_by_path: "by_path.c" Harmless [];
+    files_of_tasks: "task_stat.c" Harmless [];
     other_ways_to_open: "other_opens.c" Harmless [];
     other_system_calls: "other_syscalls.c" Harmless [];
 }
