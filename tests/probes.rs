@@ -168,6 +168,11 @@ fn freopen_of_a_cpu_that_is_not_there() {
 }
 
 #[test]
+fn glob_where_all_that_matches_is_hidden() {
+    trap_in(&one_cpu(), "hidden_glob.c", Answers, &[]);
+}
+
+#[test]
 fn every_call_of_the_table() {
     let names: Vec<_> = NAMES
         .iter()

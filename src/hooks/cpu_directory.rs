@@ -138,35 +138,97 @@ pub unsafe fn scanned(
     }
 }
 
-/// After `glob`, which gave back `result`.
+/// libc's `glob`.
+type Glob = unsafe extern "C" fn(*const c_char, c_int, *const c_void, *mut glob_t) -> c_int;
+
+/// `glob`: the paths that the container has. `next` is libc's.
 ///
 /// # Safety
 /// As `glob(3)`.
-#[inline(always)]
-pub unsafe fn matched(result: c_int, found: *mut glob_t) -> c_int {
-    if result != 0 {
-        return result;
-    }
-    // SAFETY: the caller's: gl_pathc paths behind gl_offs empty places, and a null at the end.
+#[inline(never)]
+pub unsafe fn matched(
+    next: Glob,
+    pattern: *const c_char,
+    flags: c_int,
+    failed: *const c_void,
+    found: *mut glob_t,
+) -> c_int {
+    // SAFETY: the caller's: gl_pathc paths behind gl_offs empty places, and a null at the end; before
+    // the call only with GLOB_APPEND.
     unsafe {
-        let found = &mut *found;
-        let paths = found.gl_pathv.wrapping_add(found.gl_offs);
-        let list = core::slice::from_raw_parts_mut(paths, found.gl_pathc);
+        let before = match flags & libc::GLOB_APPEND {
+            0 => 0,
+            _ => (*found).gl_pathc,
+        };
+        let result = next(pattern, flags, failed, found);
+        if result != 0 {
+            return result;
+        }
+        let count = (*found).gl_pathc;
+        let paths = (*found).gl_pathv.wrapping_add((*found).gl_offs);
+        let paths = paths.wrapping_add(before);
+        let list = core::slice::from_raw_parts_mut(paths, count.wrapping_sub(before));
         if !list.iter().any(|path| could_be(*path)) {
             return result;
         }
         // Only libc knows how it allocated a path: one that is taken out is not given back.
         let kept = keep(list, |path| !is_hidden(libc::AT_FDCWD, *path));
-        if kept == found.gl_pathc {
+        if kept == list.len() {
             return result;
         }
-        found.gl_pathc = kept;
+        (*found).gl_pathc = before.wrapping_add(kept);
         paths.wrapping_add(kept).write(null_mut());
-        if kept == 0 {
-            libc::GLOB_NOMATCH
-        } else {
+        if kept != 0 {
             result
+        } else if flags & libc::GLOB_NOCHECK != 0 {
+            add_pattern(next, pattern, flags, failed, found)
+        } else {
+            libc::GLOB_NOMATCH
         }
+    }
+}
+
+/// Where nothing was found, the pattern itself is what the program gets. Only libc can allocate it: it is
+/// asked for something as long that is nowhere.
+///
+/// # Safety
+/// As [`matched`].
+#[cold]
+#[inline(never)]
+unsafe fn add_pattern(
+    next: Glob,
+    pattern: *const c_char,
+    flags: c_int,
+    failed: *const c_void,
+    found: *mut glob_t,
+) -> c_int {
+    // SAFETY: the caller's; the last path then is as long as what was asked for.
+    unsafe {
+        let pattern = terminated(pattern).to_bytes();
+        let mut nowhere = [0u8; 512];
+        let Some([place @ .., _]) = nowhere.get_mut(..=pattern.len()) else {
+            return libc::GLOB_NOMATCH;
+        };
+        for (to, from) in place.iter_mut().zip(pattern) {
+            *to = if *from == b'/' { b'/' } else { 1 };
+        }
+        let result = next(
+            nowhere.as_ptr().cast(),
+            flags | libc::GLOB_APPEND,
+            failed,
+            found,
+        );
+        let last = (*found)
+            .gl_offs
+            .wrapping_add((*found).gl_pathc)
+            .wrapping_sub(1);
+        if result == 0 {
+            let path = (*(*found).gl_pathv.wrapping_add(last)).cast::<u8>();
+            for (i, byte) in pattern.iter().enumerate() {
+                *path.wrapping_add(i) = *byte;
+            }
+        }
+        result
     }
 }
 

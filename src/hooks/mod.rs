@@ -244,7 +244,7 @@ hooks! {
         fn scandir64(path: *const c_char, list: *mut *mut *mut dirent, filter: *const c_void, order: *const c_void) -> c_int = |next| cpu_directory::scanned(next(path, list, filter, order), libc::AT_FDCWD, path, list);
         fn scandirat(dir: c_int, path: *const c_char, list: *mut *mut *mut dirent, filter: *const c_void, order: *const c_void) -> c_int = |next| cpu_directory::scanned(next(dir, path, list, filter, order), dir, path, list);
         fn scandirat64(dir: c_int, path: *const c_char, list: *mut *mut *mut dirent, filter: *const c_void, order: *const c_void) -> c_int = |next| cpu_directory::scanned(next(dir, path, list, filter, order), dir, path, list);
-        fn glob(pattern: *const c_char, flags: c_int, failed: *const c_void, found: *mut glob_t) -> c_int = |next| cpu_directory::matched(next(pattern, flags, failed, found), found);
-        fn glob64(pattern: *const c_char, flags: c_int, failed: *const c_void, found: *mut glob_t) -> c_int = |next| cpu_directory::matched(next(pattern, flags, failed, found), found);
+        fn glob(pattern: *const c_char, flags: c_int, failed: *const c_void, found: *mut glob_t) -> c_int = |next| cpu_directory::matched(next, pattern, flags, failed, found);
+        fn glob64(pattern: *const c_char, flags: c_int, failed: *const c_void, found: *mut glob_t) -> c_int = |next| cpu_directory::matched(next, pattern, flags, failed, found);
     }
 }
