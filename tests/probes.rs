@@ -115,6 +115,7 @@ traps! {
     fork_shares_a_descriptor: "fork_refresh.c" Answers [];
     exec_then_rewind: "exec_refresh.c" Answers [];
     exec_then_rewind_of_a_high_number: "exec_refresh.c" Answers ["high"];
+    exec_then_rewind_of_another_number: "exec_other_number.c" Answers [];
     one_pass_is_one_text: "one_pass.c" Answers [];
     read_only: "read_only.c" Answers [];
     flags_kept: "flags.c" Answers [];
