@@ -580,6 +580,11 @@ pub fn cpu_time<'m, K: Kernel>(
     if let (None, Some((_, directory))) = (throttled, level) {
         throttled = read(directory, b"cpu.stat").ok().map(values::cpu_stat);
     }
+    // By its number: a directory can be seen under several paths.
+    let at = |(_, directory)| {
+        let mut levels = place.home(Controller::Cpu).ok()?.levels().zip(1..);
+        levels.find_map(|(level, number)| (level == directory).then_some(number))
+    };
     Ok(CpuTime {
         user_us: busy.user_us,
         nice_us: busy.nice_us,
@@ -587,6 +592,10 @@ pub fn cpu_time<'m, K: Kernel>(
         per_cpu,
         throttled_us: throttled.map_or(0, |t| t.throttled_us),
         nr_throttled: throttled.map_or(0, |t| t.nr_throttled),
+        throttled_at: level
+            .filter(|_| throttled.is_some())
+            .and_then(at)
+            .unwrap_or(0),
     })
 }
 

@@ -49,11 +49,11 @@ const fn kept(cpus: u64) -> usize {
 }
 
 /// Words of the ledger before its rows, and of one row.
-const HEAD: usize = 17;
+const HEAD: usize = 18;
 const ROW: usize = 10;
 
 /// First word of a written ledger: "proclens" in ASCII, and the version of the layout.
-const MAGIC: u64 = u64::from_be_bytes(*b"plledgr\x03");
+const MAGIC: u64 = u64::from_be_bytes(*b"plledgr\x04");
 
 /// How far, in microseconds, a reading may lie before the last one and still be a reader that
 /// was overtaken. One further back tells of another container, and the ledger starts anew.
@@ -278,6 +278,8 @@ struct Seen {
     busy_us: [u64; 3],
     throttled_us: u64,
     nr_throttled: u64,
+    /// Whose these two are, [`CpuTime::throttled_at`].
+    throttled_at: u64,
 }
 
 /// Turns idle ticks into withheld ones, in all rows alike as long as they have as many: `room` is what
@@ -351,6 +353,7 @@ impl Ledger {
                 busy_us: [0; 3],
                 throttled_us: 0,
                 nr_throttled: 0,
+                throttled_at: 0,
             },
             part_us: [0; 3],
             steal_us: 0,
@@ -514,6 +517,10 @@ impl Ledger {
     /// no more than the part of `n` CPUs above the quota in each throttled period.
     fn steal(&mut self, sample: &Sample<'_>) -> u64 {
         let time = &sample.time;
+        if time.throttled_at != self.seen.throttled_at {
+            // Another level's counters have nothing to be compared with, and none is no news.
+            return 0;
+        }
         let periods = time.nr_throttled.saturating_sub(self.seen.nr_throttled);
         let throttled = self
             .throttled_us
@@ -599,11 +606,7 @@ impl Ledger {
 
     /// Remembers the reading.
     fn seen(&mut self, sample: &Sample<'_>) {
-        let CpuTime {
-            throttled_us,
-            nr_throttled,
-            ..
-        } = sample.time;
+        let time = &sample.time;
         self.cpus = sample.n().get();
         self.age_us = sample.age_us;
         self.per_cpu = if sample.per_cpu().is_some() {
@@ -611,11 +614,18 @@ impl Ledger {
         } else {
             0
         };
-        self.seen = Seen {
-            busy_us: accounted(self.seen.busy_us, busy_us(&sample.time)),
-            throttled_us: sum(accounted([self.seen.throttled_us], [throttled_us])),
-            nr_throttled,
-        };
+        self.seen.busy_us = accounted(self.seen.busy_us, busy_us(time));
+        // Without a quota what was counted waits until it is set again.
+        if time.throttled_at != 0 {
+            let same = time.throttled_at == self.seen.throttled_at;
+            self.seen.throttled_us = if same {
+                sum(accounted([self.seen.throttled_us], [time.throttled_us]))
+            } else {
+                time.throttled_us
+            };
+            self.seen.nr_throttled = time.nr_throttled;
+            self.seen.throttled_at = time.throttled_at;
+        }
     }
 
     fn words(&self) -> impl Iterator<Item = u64> {
@@ -635,7 +645,7 @@ impl Ledger {
         [*cpus, *age_us, *per_cpu, *turn]
             .into_iter()
             .chain(seen.busy_us)
-            .chain([seen.throttled_us, seen.nr_throttled])
+            .chain([seen.throttled_us, seen.nr_throttled, seen.throttled_at])
             .chain(*part_us)
             .chain([*steal_us, *throttled_us, *withheld_us])
             .chain(*before)
@@ -665,11 +675,12 @@ impl Ledger {
             busy_us,
             throttled_us: seen_throttled_us,
             nr_throttled,
+            throttled_at,
         } = seen;
         [cpus, age_us, per_cpu, turn]
             .into_iter()
             .chain(busy_us)
-            .chain([seen_throttled_us, nr_throttled])
+            .chain([seen_throttled_us, nr_throttled, throttled_at])
             .chain(part_us)
             .chain([steal_us, throttled_us, withheld_us])
             .chain(before)

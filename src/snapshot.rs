@@ -114,6 +114,9 @@ pub struct CpuTime<'m> {
     pub throttled_us: u64,
     /// Periods in which the quota ran out.
     pub nr_throttled: u64,
+    /// The level whose quota that is: 1 is the container's own cgroup, 2 the one above; 0 where there
+    /// is no quota, and nothing is counted.
+    pub throttled_at: u64,
 }
 
 /// v1's counters of each CPU of the host as the kernel prints them, both in the order of the CPUs'

@@ -39,6 +39,7 @@ struct Machine {
     busy: [u64; 3],
     throttled_us: u64,
     nr_throttled: u64,
+    throttled_at: u64,
     /// `cpuacct.usage_all` and `cpuacct.usage_percpu`.
     per_cpu: Option<[String; 2]>,
     list: String,
@@ -50,6 +51,7 @@ impl Machine {
         Machine {
             n,
             list: "0-1023".into(),
+            throttled_at: 1,
             ..Machine::default()
         }
     }
@@ -73,6 +75,7 @@ impl Machine {
                 }),
                 throttled_us: self.throttled_us,
                 nr_throttled: self.nr_throttled,
+                throttled_at: self.throttled_at,
             },
             host: self.host,
         }
@@ -163,6 +166,59 @@ fn steal_is_no_more_than_what_n_cpus_lost() {
     }
     // The first 100 ms had been called idle before the throttled time was known.
     assert_eq!(ledger.total(), [1500, 0, 0, 5, 495]);
+}
+
+/// What a quota withheld once is not withheld again when it is removed and set anew, or when another
+/// level's is the tighter one.
+#[test]
+fn a_quota_that_comes_and_goes_withholds_nothing_twice() {
+    let quota = Some(Quota {
+        quota_us: 50_000,
+        period_us: 100_000,
+    });
+    let own = Machine {
+        age_us: 100_000_000,
+        quota,
+        throttled_us: 40_000_000,
+        nr_throttled: 800,
+        ..Machine::new(1)
+    };
+    let none = Machine {
+        quota: None,
+        throttled_us: 0,
+        nr_throttled: 0,
+        throttled_at: 0,
+        ..own.clone()
+    };
+    let parents = Machine {
+        throttled_us: 90_000_000,
+        nr_throttled: 900,
+        throttled_at: 2,
+        ..own.clone()
+    };
+    for first in [&own, &none, &parents] {
+        let mut ledger = Ledger::new();
+        let mut age_us = 100_000_000;
+        let mut enter = |ledger: &mut Ledger, machine: &Machine| {
+            let before = ledger.total();
+            let mut machine = machine.clone();
+            (machine.age_us, age_us) = (age_us, age_us + 3_000_000);
+            ledger.advance(&machine.sample());
+            ledger.total()[4] - before[4]
+        };
+        enter(&mut ledger, first);
+        for next in [&none, &own, &own, &parents, &none, &none, &parents, &own] {
+            assert_eq!(enter(&mut ledger, next), 0, "{next:?}");
+        }
+        // And what it withholds from now on is seen.
+        let more = Machine {
+            throttled_us: own.throttled_us + 500_000,
+            nr_throttled: own.nr_throttled + 10,
+            ..own.clone()
+        };
+        assert_eq!(enter(&mut ledger, &none), 0);
+        assert_eq!(enter(&mut ledger, &more), 50);
+    }
 }
 
 #[test]
@@ -476,6 +532,9 @@ fn nothing_goes_back_and_everything_adds_up() {
             }
             machine.throttled_us += random.below(step + 1);
             machine.nr_throttled += random.below(20);
+            if random.below(10) == 0 {
+                machine.throttled_at = random.below(3);
+            }
 
             // Through the shared state, now and then.
             if random.below(4) == 0 {
@@ -599,6 +658,7 @@ fn extremes_do_no_harm() {
             busy: [random.any(), random.any(), random.any()],
             throttled_us: random.any(),
             nr_throttled: random.any(),
+            throttled_at: random.below(3),
             per_cpu: (random.below(2) == 0).then(|| [text, measured].map(str::to_string)),
             host: (random.below(2) == 0).then(|| HostCounts {
                 counts: [random.any(), random.any()],

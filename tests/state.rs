@@ -100,6 +100,7 @@ fn sample(age_us: u64, user_us: u64) -> Sample<'static> {
             per_cpu: None,
             throttled_us: 0,
             nr_throttled: 0,
+            throttled_at: 0,
         },
         host: None,
     }
