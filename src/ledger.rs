@@ -746,6 +746,25 @@ impl Ledger {
         true
     }
 
+    /// Continues from what [`Ledger::write`] wrote elsewhere, with `sample` entered, unless a field would
+    /// then be below what was said here. If so, and for what it cannot have written, false, and
+    /// nothing changes. `other` is a ledger to work with.
+    pub fn join(&mut self, bytes: &[u8], sample: &Sample<'_>, other: &mut Ledger) -> bool {
+        other.before = self.before;
+        if !other.read(bytes) {
+            return false;
+        }
+        other.advance(sample);
+        let below = |now: [u64; 5], said: [u64; 5]| now.iter().zip(said).any(|(a, b)| *a < b);
+        let mut rows = self.rows.iter().take(kept(self.cpus)).zip(&other.rows);
+        let back = rows.any(|(said, now)| below(now.shown, said.shown))
+            || below(other.total(), self.total());
+        if !back {
+            self.clone_from(other);
+        }
+        !back
+    }
+
     /// How many bytes the written ledger has whose first ones these are. `None` for what
     /// [`Ledger::write`] cannot have written.
     pub fn size_in(bytes: &[u8]) -> Option<usize> {

@@ -9,7 +9,7 @@ use crate::log::{Failure, Trouble};
 use crate::sampler;
 use crate::settings::Settings;
 use crate::snapshot::{Load, SwapTraffic, Tasks};
-use crate::state::record::{Identity, LEDGERS_SIZE};
+use crate::state::record::Identity;
 use crate::state::{self, Store};
 use crate::sys::memory::{Arena, TryCell, Zeroed, forget_on_fork, work_in_block};
 use crate::sys::{self, Errno, Fd};
@@ -137,15 +137,14 @@ impl Kernel for Live {
         with: impl FnOnce(&Ledger, &mut Arena<'m>) -> Result<R, Failure>,
     ) -> Result<R, Failure> {
         let store = store(place, settings, arena);
-        let enter = |ledger: &mut Ledger, mut arena: Arena| {
-            let room = arena
-                .piece(LEDGERS_SIZE)
-                .map_err(|e| (Trouble::NoMemory, e))?;
-            match &store {
-                Ok(store) => store.account(key(settings), sample, ledger, room),
-                Err(_) => ledger.advance(sample),
+        let enter = |ledger: &mut Ledger, arena: Arena| match &store {
+            Ok(store) => store
+                .account(key(settings), sample, ledger, arena)
+                .map_err(|e| (Trouble::NoMemory, e)),
+            Err(_) => {
+                ledger.advance(sample);
+                Ok(())
             }
-            Ok(())
         };
         if let Some(mut ledger) = memory().ok().and_then(|m| m.ledger.take()) {
             enter(&mut ledger, arena.scratch())?;

@@ -10,6 +10,8 @@ use proclens::load::{Active, Averages, PERIOD_US};
 use proclens::snapshot::{CpuList, CpuTime, Cpus, Load, Tasks};
 use proclens::state::record::{self, FILE_SIZE, Identity, Sampled};
 use proclens::state::{Held, Store};
+use proclens::sys::Errno;
+use proclens::sys::memory::Arena;
 use proclens::text::Out;
 
 /// A directory of the test's own.
@@ -106,8 +108,11 @@ fn sample(age_us: u64, user_us: u64) -> Sample<'static> {
     }
 }
 
-fn room() -> Vec<u8> {
-    vec![0; record::LEDGERS_SIZE]
+/// Enters a reading.
+fn account(store: &Store<'_>, key: u64, sample: &Sample<'_>, ledger: &mut Ledger) {
+    let mut room = vec![0; 2 * record::LEDGERS_SIZE];
+    let arena = Arena::new(&mut room);
+    store.account(key, sample, ledger, arena).expect("room");
 }
 
 /// What every reader and writer must survive. Answers are as without shared state, or right.
@@ -116,9 +121,9 @@ fn survives(scratch: &Scratch) {
     let found = store.sampled(100 * PERIOD_US);
     assert_eq!(found.sampled, None);
     let mut ledger = Ledger::new();
-    store.account(0, &sample(10_000_000, 4_000_000), &mut ledger, &mut room());
+    account(&store, 0, &sample(10_000_000, 4_000_000), &mut ledger);
     assert_eq!(ledger.total(), [400, 0, 0, 1600, 0]);
-    store.account(0, &sample(11_000_000, 5_000_000), &mut ledger, &mut room());
+    account(&store, 0, &sample(11_000_000, 5_000_000), &mut ledger);
     assert_eq!(ledger.total(), [500, 0, 0, 1700, 0]);
 }
 
@@ -238,11 +243,11 @@ fn accounts_continue_between_processes() {
         // Each time another process.
         let mut ledger = Ledger::new();
         let odd = (n * 7919) % 10_000;
-        store.account(
+        account(
+            &store,
             0,
             &sample(n * 333_333, n * 100_000 + odd),
             &mut ledger,
-            &mut room(),
         );
         let total = ledger.total();
         assert!(total.iter().zip(before).all(|(now, then)| *now >= then));
@@ -251,15 +256,10 @@ fn accounts_continue_between_processes() {
     }
     // A process of other settings has its own.
     let mut other = Ledger::new();
-    store.account(1, &sample(50 * 333_333, 1_000_000), &mut other, &mut room());
+    account(&store, 1, &sample(50 * 333_333, 1_000_000), &mut other);
     assert_eq!(other.total()[0], 100);
     let mut ledger = Ledger::new();
-    store.account(
-        0,
-        &sample(50 * 333_333, 50 * 100_000),
-        &mut ledger,
-        &mut room(),
-    );
+    account(&store, 0, &sample(50 * 333_333, 50 * 100_000), &mut ledger);
     assert!(
         ledger
             .total()
@@ -269,10 +269,45 @@ fn accounts_continue_between_processes() {
     );
     // When nobody continued the first ones for long, theirs is the place.
     let mut other = Ledger::new();
-    store.account(1, &sample(100_000_000, 1_000_000), &mut other, &mut room());
+    account(&store, 1, &sample(100_000_000, 1_000_000), &mut other);
     let mut again = Ledger::new();
-    store.account(1, &sample(101_000_000, 1_000_000), &mut again, &mut room());
+    account(&store, 1, &sample(101_000_000, 1_000_000), &mut again);
     assert_eq!(again.total()[3] - other.total()[3], 200);
+}
+
+/// A process that may read what the others enter but enters nothing itself, and one that may enter but did
+/// not get to it: nothing that they said goes back, and they join the others where they can.
+#[test]
+fn what_was_said_and_not_entered_does_not_go_back() {
+    let scratch = Scratch::new("reader");
+    let store = store(&scratch);
+    let nowhere = Store {
+        directory: Some(b"/nonexistent"),
+        ..store
+    };
+    let busy = |ms: u64| ms * 700 + (ms * 7919) % 5_000;
+    let at = |ms: u64| sample(ms * 1000, busy(ms));
+    let (mut writer, mut reader) = (Ledger::new(), Ledger::new());
+    account(&store, 0, &at(5_000), &mut writer);
+    let mut last = [[0; 5]; 2];
+    for step in 1..400u64 {
+        let ms = 5_000 + step * 17;
+        account(&store, 0, &at(ms), &mut writer);
+        let how = if step % 3 == 0 { &store } else { &nowhere };
+        account(how, 0, &at(ms + step % 11), &mut reader);
+        let totals = [writer.total(), reader.total()];
+        for (now, last) in totals.iter().zip(&last) {
+            let back = now.iter().zip(last).any(|(now, last)| now < last);
+            assert!(!back, "{step}: {last:?} {now:?}");
+        }
+        let passed = (ms + step % 11) / 10;
+        assert_eq!(reader.total().iter().sum::<u64>(), 2 * passed);
+        last = totals;
+    }
+    // Left alone for a second, both say the same.
+    account(&store, 0, &at(60_000), &mut writer);
+    account(&store, 0, &at(60_000), &mut reader);
+    assert_eq!(reader.total(), writer.total());
 }
 
 #[test]
@@ -286,9 +321,9 @@ fn accounts_of_more_cpus_than_expected_are_read_whole() {
     };
     for cpus in [2, 40, 64, 100, 1] {
         let mut other = Ledger::new();
-        store.account(0, &of(cpus, 4_000_000), &mut other, &mut room());
+        account(&store, 0, &of(cpus, 4_000_000), &mut other);
         let mut ledger = Ledger::new();
-        store.account(0, &of(1, 5_000_000), &mut ledger, &mut room());
+        account(&store, 0, &of(1, 5_000_000), &mut ledger);
         // All that the other one said is in the one row, and a second more.
         let sum = |ledger: &Ledger| ledger.total().iter().sum::<u64>();
         assert_eq!(sum(&ledger), sum(&other) + 100, "{cpus}");
@@ -297,11 +332,13 @@ fn accounts_of_more_cpus_than_expected_are_read_whole() {
 }
 
 #[test]
-fn without_room_there_is_no_state_but_an_answer() {
+fn without_room_nothing_is_done() {
     let scratch = Scratch::new("room");
     let mut ledger = Ledger::new();
-    store(&scratch).account(0, &sample(10_000_000, 0), &mut ledger, &mut []);
-    assert_eq!(ledger.total(), [0, 0, 0, 2000, 0]);
+    let arena = Arena::new(&mut []);
+    let entered = store(&scratch).account(0, &sample(10_000_000, 0), &mut ledger, arena);
+    assert_eq!(entered, Err(Errno::NO_ROOM));
+    assert!(ledger.is_empty());
 }
 
 #[test]
@@ -422,10 +459,10 @@ fn every_torn_write_leaves_the_older_record() {
     let store = store(&scratch);
     let mut held = store.hold(0).unwrap();
     let mut last = Ledger::new();
-    store.account(0, &sample(4_000_000, 0), &mut last, &mut room());
+    account(&store, 0, &sample(4_000_000, 0), &mut last);
     held.leave(averages(PERIOD_US), TASKS).unwrap();
     let old = fs::read(path).unwrap();
-    store.account(0, &sample(5_000_000, 0), &mut last, &mut room());
+    account(&store, 0, &sample(5_000_000, 0), &mut last);
     held.leave(
         averages(2 * PERIOD_US),
         Tasks {
@@ -446,7 +483,7 @@ fn every_torn_write_leaves_the_older_record() {
         };
         assert!(sampled.averages == averages(PERIOD_US) || sampled.tasks.running == 9);
         let mut ledger = Ledger::new();
-        store.account(0, &sample(6_000_000, 0), &mut ledger, &mut room());
+        account(&store, 0, &sample(6_000_000, 0), &mut ledger);
         assert_eq!(ledger.total(), [0, 0, 0, 1200, 0]);
     }
 }

@@ -201,12 +201,26 @@ impl<'p> Store<'p> {
 
     /// Enters `sample` into the container's accounts, and leaves them in `ledger`, which holds
     /// what this process said last. `key` tells settings apart under which the accounts differ.
-    /// `room` is for [`record::LEDGERS_SIZE`] bytes.
-    pub fn account(&self, key: u64, sample: &Sample<'_>, ledger: &mut Ledger, room: &mut [u8]) {
+    /// Without room in `arena` an error, and nothing is done.
+    pub fn account(
+        &self,
+        key: u64,
+        sample: &Sample<'_>,
+        ledger: &mut Ledger,
+        mut arena: Arena<'_>,
+    ) -> Result<(), Errno> {
+        let room = arena.piece(record::LEDGERS_SIZE)?;
+        // Only what was said already can go back.
+        let mut other = if ledger.is_empty() {
+            None
+        } else {
+            Some(arena.zeroed::<Ledger>()?)
+        };
         let writable = self.writable();
         let writes = writable.is_ok();
         let Ok(file) = writable.or_else(|_| self.existing()) else {
-            return ledger.advance(sample);
+            ledger.advance(sample);
+            return Ok(());
         };
         let locked = writes && lock_soon(&file, LEDGER_LOCK);
         let mut next = Some((0, 1));
@@ -216,17 +230,22 @@ impl<'p> Store<'p> {
         if record::goes_on(slots(room, lengths)) {
             lengths = read_ledgers(&file, room, record::LEDGER_SIZE);
         }
+        let mut joined = false;
         if let Some(found) = record::entered(slots(room, lengths), &self.identity) {
             next = Some((1 - found.slot.min(1), found.sequence.wrapping_add(1)));
-            if found.key == key {
-                if ledger.is_empty() || ledger.age_us() <= found.age_us {
-                    ledger.read(found.bytes);
-                }
-            } else if sample.age_us.abs_diff(found.age_us) < ABANDONED_US {
+            let same = found.key == key;
+            match &mut other {
+                Some(other) => joined = same && ledger.join(found.bytes, sample, other),
+                None => joined = same && ledger.read(found.bytes),
+            }
+            // What this process said and could not enter, it continues alone until it can join.
+            if !joined && sample.age_us.abs_diff(found.age_us) < ABANDONED_US {
                 next = None;
             }
         }
-        ledger.advance(sample);
+        if !joined || other.is_none() {
+            ledger.advance(sample);
+        }
         if locked {
             if let Some((slot, sequence)) = next
                 && let Some(record) = record::enter(&self.identity, key, sequence, ledger, room)
@@ -235,6 +254,7 @@ impl<'p> Store<'p> {
             }
             unlock(&file, LEDGER_LOCK);
         }
+        Ok(())
     }
 
     /// Makes this process the container's only sampler for as long as what is returned lives.
