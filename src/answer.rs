@@ -230,7 +230,7 @@ fn vmstat_inputs<'m, K: Kernel>(
             pages_in,
             pages_out,
         },
-        None => kernel.swap_traffic(pages_in, used / page),
+        None => kernel.swap_traffic(place, pages_in, used / page),
     });
     Ok(vmstat::Inputs {
         stat: counts.stat,

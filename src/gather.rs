@@ -72,7 +72,7 @@ pub trait Kernel {
 
     /// What was swapped out so far, on kernels whose cgroups count only what came back: `pages_in`
     /// so far and `used` now, in pages.
-    fn swap_traffic(&self, pages_in: u64, used: u64) -> SwapTraffic {
+    fn swap_traffic(&self, _place: &Place, pages_in: u64, used: u64) -> SwapTraffic {
         SwapTraffic::default().later(pages_in, 0, used)
     }
 

@@ -807,14 +807,7 @@ fn tracked(rows: &mut [Row; TRACKED], n: NonZero<u64>) -> Tracked<'_> {
 
 /// A number for the cpuset that the per-CPU counters belong to, never 0.
 fn list_id(sample: &Sample<'_>) -> u64 {
-    let mut sum = Checksum::new();
-    sample
-        .cpus
-        .list
-        .0
-        .iter()
-        .for_each(|b| sum.add(u64::from(*b)));
-    sum.value() | 1
+    Checksum::of(sample.cpus.list.0) | 1
 }
 
 /// A checksum over words, against torn writes: FNV-1a's step on 64 bits, mixed at the end.
@@ -830,6 +823,15 @@ impl Checksum {
         self.0 = (self.0 ^ word)
             .wrapping_mul(0x0000_0100_0000_01b3)
             .rotate_left(29);
+    }
+
+    /// That of a text.
+    pub(crate) fn of(text: &[u8]) -> u64 {
+        let mut sum = Checksum::new();
+        let (words, rest) = text.as_chunks::<8>();
+        words.iter().for_each(|w| sum.add(u64::from_ne_bytes(*w)));
+        rest.iter().for_each(|byte| sum.add(u64::from(*byte)));
+        sum.value()
     }
 
     pub(crate) fn value(self) -> u64 {

@@ -146,9 +146,15 @@ impl Kernel for Live {
                 Ok(())
             }
         };
-        if let Some(mut ledger) = memory().ok().and_then(|m| m.ledger.take()) {
-            enter(&mut ledger, arena.scratch())?;
-            return with(&ledger, arena);
+        // Where the container cannot be told from others, all are one.
+        let whose = store.as_ref().map_or(Identity::default(), |s| s.identity);
+        if let Some(mut last) = memory().ok().and_then(|m| m.ledger.take()) {
+            if last.whose != whose {
+                last.whose = whose;
+                last.ledger = Ledger::new();
+            }
+            enter(&mut last.ledger, arena.scratch())?;
+            return with(&last.ledger, arena);
         }
         // Another thread is at it, or this is a signal handler in its middle: the answer that needs
         // no past of this process.
@@ -159,16 +165,21 @@ impl Kernel for Live {
         with(ledger, arena)
     }
 
-    fn swap_traffic(&self, pages_in: u64, used: u64) -> SwapTraffic {
+    fn swap_traffic(&self, place: &Place, pages_in: u64, used: u64) -> SwapTraffic {
         let Some(mut last) = memory().ok().and_then(|m| m.swap.take()) else {
             return SwapTraffic::default().later(pages_in, 0, used);
         };
+        let whose = number_of(place, Controller::Memory);
+        if last.whose != whose {
+            *last = LastSwap::default();
+        }
         let before = SwapTraffic {
             pages_in: last.pages_in,
             pages_out: last.pages_out,
         };
         let now = before.later(pages_in, last.used, used);
         *last = LastSwap {
+            whose,
             pages_in: now.pages_in,
             pages_out: now.pages_out,
             used,
@@ -280,6 +291,12 @@ fn key(settings: &Settings) -> u64 {
         .wrapping_add(settings.rounding as u64)
 }
 
+/// A number for the container's cgroup: counters of another one have nothing to do with each other.
+fn number_of(place: &Place, controller: Controller) -> u64 {
+    let home = place.homes.get(controller as usize).copied().flatten();
+    home.map_or(0, |home| Checksum::of(home.directory))
+}
+
 /// Only the library's own file can be executed as a sampler; the tool says what it finds.
 #[cfg(feature = "preload")]
 use sampler::helper::{may_start, start_sampler};
@@ -298,13 +315,24 @@ fn start_sampler(_: &Settings) -> Result<(), Errno> {
 #[repr(C)]
 struct Memory {
     place: TryCell<LastPlace>,
-    ledger: TryCell<Ledger>,
+    ledger: TryCell<LastLedger>,
     swap: TryCell<LastSwap>,
 }
 
+/// What was said last of CPU time.
+#[repr(C)]
+struct LastLedger {
+    /// Which container that was: a process can be moved to another one.
+    whose: Identity,
+    ledger: Ledger,
+}
+
 /// Swap traffic, in pages: what went out is counted from one reading to the next.
+#[derive(Default)]
 #[repr(C)]
 struct LastSwap {
+    /// [`number_of`] the cgroup.
+    whose: u64,
     pages_in: u64,
     pages_out: u64,
     used: u64,
@@ -312,6 +340,8 @@ struct LastSwap {
 
 // SAFETY: numbers.
 unsafe impl Zeroed for LastSwap {}
+// SAFETY: numbers, and an empty ledger.
+unsafe impl Zeroed for LastLedger {}
 
 // SAFETY: all parts are.
 unsafe impl Zeroed for Memory {}
@@ -356,15 +386,7 @@ struct Membership {
 
 impl Membership {
     fn of_now(kernel: &Live, arena: &mut Arena) -> Result<Membership, Errno> {
-        let mut sum = |path| {
-            kernel.read(path, arena).map(|text| {
-                let mut sum = Checksum::new();
-                let (words, rest) = text.as_chunks::<8>();
-                words.iter().for_each(|w| sum.add(u64::from_ne_bytes(*w)));
-                rest.iter().for_each(|byte| sum.add(u64::from(*byte)));
-                sum.value()
-            })
-        };
+        let mut sum = |path| kernel.read(path, arena).map(Checksum::of);
         Ok(Membership {
             process: sys::process_id(),
             own: sum(c"/proc/self/cgroup")?,

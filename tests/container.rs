@@ -702,3 +702,45 @@ fn moved_process() {
     let _ = reader.kill();
     let _ = reader.wait();
 }
+
+/// It takes nothing of the first one's CPU time along, neither to its own eyes nor to those of the
+/// container that it comes to.
+#[test]
+fn moved_process_and_cpu_time() {
+    needs_containers!();
+    let [first, second] = [(); 2].map(|()| Plan::new().quota(100_000, 100_000).start());
+    let burn = "timeout 2 sh -c 'while :; do :; done'; true";
+    first.program(&["sh", "-c", burn]).output().text();
+    let script = "while read -r l; do read -r n user nice system r </proc/stat; echo $((user + nice + system)); done";
+    let mut reader = Command::new("sh")
+        .args(["-c", script])
+        .env("LD_PRELOAD", support::library())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("sh");
+    let mut ask = reader.stdin.take().expect("a pipe");
+    let mut said = BufReader::new(reader.stdout.take().expect("a pipe")).lines();
+    let mut busy = |pause_ms| {
+        sleep(Duration::from_millis(pause_ms));
+        writeln!(ask, "now").expect("it listens");
+        let line = said.next().expect("it answers").expect("text");
+        line.parse::<u64>().expect("a number")
+    };
+    let pid = reader.id().to_string();
+    for (container, least, most) in [(&first, 150, 400), (&second, 0, 100)] {
+        for directory in container.all_directories() {
+            std::fs::write(directory.join("cgroup.procs"), &pid).expect("moved");
+        }
+        let shown = busy(1100);
+        assert!((least..most).contains(&shown), "{shown}");
+    }
+    let other = second.with("cat /proc/stat");
+    let other: f64 = [1, 2, 3]
+        .map(|i| number(columns(&other, "cpu ")[i]))
+        .iter()
+        .sum();
+    assert!(other < 100.0, "{other}");
+    let _ = reader.kill();
+    let _ = reader.wait();
+}

@@ -398,7 +398,7 @@ impl Container {
         }
     }
 
-    fn all_directories(&self) -> Vec<PathBuf> {
+    pub fn all_directories(&self) -> Vec<PathBuf> {
         let mut all: Vec<_> = self.directories.values().cloned().collect();
         all.sort();
         all.dedup();
