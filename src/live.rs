@@ -137,31 +137,37 @@ impl Kernel for Live {
         with: impl FnOnce(&Ledger, &mut Arena<'m>) -> Result<R, Failure>,
     ) -> Result<R, Failure> {
         let store = store(place, settings, arena);
-        let enter = |ledger: &mut Ledger, arena: Arena| match &store {
-            Ok(store) => store
-                .account(key(settings), sample, ledger, arena)
-                .map_err(|e| (Trouble::NoMemory, e)),
-            Err(_) => {
-                ledger.advance(sample);
-                Ok(())
-            }
-        };
         // Where the container cannot be told from others, all are one.
         let whose = store.as_ref().map_or(Identity::default(), |s| s.identity);
-        if let Some(mut last) = memory().ok().and_then(|m| m.ledger.take()) {
-            if last.whose != whose {
-                last.whose = whose;
-                last.ledger = Ledger::new();
-            }
-            enter(&mut last.ledger, arena.scratch())?;
-            return with(&last.ledger, arena);
+        let no_room = |e| (Trouble::NoMemory, e);
+        let ledger = arena.zeroed::<Ledger>().map_err(no_room)?;
+        let memory = memory().ok();
+        // One continues, and keeps what it said. The ledger itself is had only to be copied, so that
+        // whoever comes second, another thread or a signal handler, finds one.
+        let turn = memory.and_then(|m| m.turn.take_soon());
+        let last = || memory.and_then(|m| m.ledger.take_soon());
+        if let Some(last) = last().filter(|last| last.whose == whose) {
+            ledger.clone_from(&last.ledger);
         }
-        // Another thread is at it, or this is a signal handler in its middle: the answer that needs
-        // no past of this process.
-        let ledger = arena
-            .zeroed::<Ledger>()
-            .map_err(|e| (Trouble::NoMemory, e))?;
-        enter(ledger, arena.scratch())?;
+        // What is said without being kept could be taken back: what was said a moment ago still holds.
+        let holds = turn.is_none()
+            && ledger.cpus() == u64::from(sample.cpus.count)
+            && sample.age_us.saturating_sub(ledger.age_us()) < MOMENT_US;
+        if !holds {
+            match &store {
+                Ok(store) => store
+                    .account(key(settings), sample, ledger, arena.scratch())
+                    .map_err(no_room)?,
+                Err(_) => ledger.advance(sample),
+            }
+        }
+        if turn.is_some()
+            && let Some(mut last) = last()
+        {
+            last.whose = whose;
+            last.ledger.clone_from(ledger);
+        }
+        drop(turn);
         with(ledger, arena)
     }
 
@@ -283,6 +289,9 @@ fn store<'s>(
     })
 }
 
+/// CPU time that is so old, microseconds, is as good as that of now.
+const MOMENT_US: u64 = 100_000;
+
 /// A number for the settings under which accounts differ.
 fn key(settings: &Settings) -> u64 {
     let quota_us = settings.cpus.map_or(0, |quota| quota.quota_us);
@@ -315,6 +324,8 @@ fn start_sampler(_: &Settings) -> Result<(), Errno> {
 #[repr(C)]
 struct Memory {
     place: TryCell<LastPlace>,
+    /// Whose turn it is to continue the ledger.
+    turn: TryCell<()>,
     ledger: TryCell<LastLedger>,
     swap: TryCell<LastSwap>,
 }

@@ -158,6 +158,41 @@ fn uptime_and_load() {
     );
 }
 
+/// Also where no shared state keeps order, and each is in the other's way.
+#[test]
+fn threads_take_back_nothing() {
+    needs_containers!();
+    let Some(python) = std::path::Path::new("/usr/bin/python3").canonicalize().ok() else {
+        return skipped("no python3 here");
+    };
+    let container = Plan::usual().start();
+    let script = "import threading, time
+end, back = time.time() + 4, []
+def burn():
+    while time.time() < end: sum(range(3000))
+def ask():
+    last = {}
+    while time.time() < end:
+        now = {}
+        for line in open('/proc/stat'):
+            if line.startswith('cpu'):
+                name, *row = line.split()
+                now[name] = list(map(int, row))
+        for name in last:
+            if any(a < b for a, b in zip(now[name], last[name])): back.append((last[name], now[name]))
+        last = now
+threads = [threading.Thread(target=what) for what in [burn] + [ask] * 6]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(back[:5])";
+    let words = [python.to_str().expect("a plain path"), "-c", script];
+    for state in ["/nonexistent", "/dev/shm"] {
+        let program = container.program(&words).preloaded();
+        let output = program.env("PROCLENS_STATE", state).output();
+        assert_eq!(output.text(), "[]\n", "{state}");
+    }
+}
+
 /// The numbers of CPUs and pages that small programs say.
 fn check_numbers(container: &Container, cpus: u64, limit: u64) {
     let says = |words: &str| container.with(words).trim().to_string();

@@ -7,6 +7,7 @@
 //! too many, a signal handler in the middle of another) maps a block of its own and waits for
 //! nobody.
 
+use super::process::let_others_run;
 use super::{Errno, is_memory, map, unmap};
 use crate::text::Out;
 use core::cell::UnsafeCell;
@@ -270,6 +271,8 @@ pub struct TryCell<T> {
 
 // SAFETY: `taken` hands the value to one at a time.
 unsafe impl<T: Send> Sync for TryCell<T> {}
+// SAFETY: it has no bytes.
+unsafe impl Zeroed for () {}
 // SAFETY: a zero flag is "not taken".
 unsafe impl<T: Zeroed> Zeroed for TryCell<T> {}
 
@@ -286,6 +289,17 @@ impl<T> TryCell<T> {
             .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
             .then_some(Taken { cell: self })
+    }
+
+    /// The same with a few tries: whoever has it may be done with it in a moment.
+    pub fn take_soon(&self) -> Option<Taken<'_, T>> {
+        (0..32).find_map(|_| {
+            let taken = self.take();
+            if taken.is_none() {
+                let_others_run();
+            }
+            taken
+        })
     }
 }
 
