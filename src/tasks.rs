@@ -43,7 +43,7 @@ pub fn count<K: Kernel>(
 /// where the first entry is `self`. Where it is not, all is listed.
 fn each_process(proc: &Fd, arena: &mut Arena, mut with: impl FnMut(&[u8])) -> Result<(), Errno> {
     const FIRST_PROCESS_ENTRY: u64 = 256;
-    let room = arena.piece(16 << 10)?;
+    let room = arena.piece(PIECE)?;
     let mut first = true;
     let mut there = false;
     if sys::seek(proc.raw(), FIRST_PROCESS_ENTRY).is_ok() {
@@ -66,24 +66,39 @@ fn each_process(proc: &Fd, arena: &mut Arena, mut with: impl FnMut(&[u8])) -> Re
     })
 }
 
+/// Room for a piece of a list of processes.
+pub(crate) const PIECE: usize = 16 << 10;
+
+/// The processes that a cgroup lists, however many they are.
+pub(crate) fn each_process_in(cgroup: &Fd, room: &mut [u8], mut with: impl FnMut(&[u8])) {
+    let Ok(list) = sys::open_at(cgroup.raw(), c"cgroup.procs", libc::O_RDONLY, 0) else {
+        return;
+    };
+    let mut at = 0u64;
+    while let Ok(length) = sys::read_at(list.raw(), room, at) {
+        // Whole lines: the last one may go on in the next piece.
+        let piece = room.get(..length).unwrap_or_default();
+        let Some(whole) = memchr::memrchr(b'\n', piece).and_then(|end| piece.get(..=end)) else {
+            return;
+        };
+        lines(whole).for_each(&mut with);
+        at = at.saturating_add(whole.len() as u64);
+    }
+}
+
 /// The tasks of the cgroup whose files are in `directory`, and of all cgroups below it.
 pub fn count_in_cgroup(proc: &Fd, directory: &[u8], arena: &mut Arena) -> Result<Tasks, Errno> {
     let top = open_directory(libc::AT_FDCWD, arena.path(directory, b".")?)?;
-    let text = arena.piece(64 << 10)?;
+    let list = arena.piece(PIECE)?;
     let mut tasks = Tasks::default();
-    count_cgroup(proc, &top, DEEPEST, text, &mut tasks);
+    count_cgroup(proc, &top, DEEPEST, list, &mut tasks);
     Ok(tasks)
 }
 
-/// The processes of a cgroup and of all below it. `text` is for the lists of processes, one level
+/// The processes of a cgroup and of all below it. `list` is for the lists of processes, one level
 /// after the other.
-fn count_cgroup(proc: &Fd, cgroup: &Fd, depth: u32, text: &mut [u8], tasks: &mut Tasks) {
-    if let Ok(list) = sys::open_at(cgroup.raw(), c"cgroup.procs", libc::O_RDONLY, 0)
-        && let Ok(length) = sys::read_whole(list.raw(), text)
-    {
-        lines(text.get(..length).unwrap_or_default())
-            .for_each(|pid| count_process(proc, pid, tasks));
-    }
+fn count_cgroup(proc: &Fd, cgroup: &Fd, depth: u32, list: &mut [u8], tasks: &mut Tasks) {
+    each_process_in(cgroup, list, |pid| count_process(proc, pid, tasks));
     if depth == 0 {
         return;
     }
@@ -92,7 +107,7 @@ fn count_cgroup(proc: &Fd, cgroup: &Fd, depth: u32, text: &mut [u8], tasks: &mut
         if let Some(name) = terminated(name, b"", &mut room)
             && let Ok(below) = open_directory(cgroup.raw(), name)
         {
-            count_cgroup(proc, &below, depth.wrapping_sub(1), text, tasks);
+            count_cgroup(proc, &below, depth.wrapping_sub(1), list, tasks);
         }
     });
 }

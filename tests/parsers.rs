@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use common::{Random, text};
 use proclens::cgroup::{Hierarchy, cpus, is_within, membership, mounts, values};
 use proclens::snapshot::{BlockIo, CpuList, DeviceIo, Quota, Rounding};
+use proclens::sys::memory::Arena;
 
 const ROUNDS: usize = 5_000;
 
@@ -400,4 +401,27 @@ fn block_io_is_the_same_from_both_versions() {
             devices.values().map(|io| io.reads).sum::<u64>()
         );
     }
+}
+
+/// However long the list of its processes is.
+#[test]
+fn the_processes_of_a_large_cgroup() {
+    let directory = std::env::temp_dir().join(format!("proclens-many-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let own = std::process::id();
+    let proc = proclens::sys::open(c"/proc").expect("a /proc");
+    let mut room = vec![0; 64 << 10];
+    for processes in [0, 1, 2_000, 10_000, 30_000] {
+        let list = format!("{own}\n").repeat(processes);
+        std::fs::write(directory.join("cgroup.procs"), list).expect("a list");
+        let path = directory.as_os_str().as_encoded_bytes();
+        // This one, some threads.
+        let tasks = proclens::tasks::count_in_cgroup(&proc, path, &mut Arena::new(&mut room));
+        let total = tasks.expect("a count").total as usize;
+        assert!(
+            total >= processes && (total > 0) == (processes > 0),
+            "{processes}: {total}"
+        );
+    }
+    std::fs::remove_dir_all(&directory).expect("it was there");
 }

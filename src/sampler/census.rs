@@ -8,8 +8,8 @@ use crate::load::{Active, FIXED_1};
 use crate::snapshot::Tasks;
 use crate::sys::memory::Arena;
 use crate::sys::{self, Errno, Fd};
-use crate::tasks::{DEEPEST, each_entry, open_directory, terminated};
-use crate::text::{decimal, lines};
+use crate::tasks::{DEEPEST, PIECE, each_entry, each_process_in, open_directory, terminated};
+use crate::text::decimal;
 
 /// Where the container's processes are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +139,7 @@ impl Walk<'_> {
             Source::Cgroup => {
                 let home = place.home_of_processes().ok_or(Errno::MISSING)?;
                 let top = open_directory(libc::AT_FDCWD, arena.path(home.directory, b".")?)?;
-                let list = arena.piece(LIST)?;
+                let list = arena.piece(PIECE)?;
                 self.cgroup(&top, DEEPEST, list);
                 Ok(())
             }
@@ -149,11 +149,7 @@ impl Walk<'_> {
     /// The processes of a cgroup and of all below it; `list` is for one list of processes after
     /// the other.
     fn cgroup(&mut self, cgroup: &Fd, depth: u32, list: &mut [u8]) {
-        if let Ok(file) = sys::open_at(cgroup.raw(), c"cgroup.procs", libc::O_RDONLY, 0)
-            && let Ok(length) = sys::read_whole(file.raw(), list)
-        {
-            lines(list.get(..length).unwrap_or_default()).for_each(|pid| self.process(pid));
-        }
+        each_process_in(cgroup, list, |pid| self.process(pid));
         let Some(deeper) = depth.checked_sub(1) else {
             return;
         };
@@ -230,9 +226,6 @@ impl Walk<'_> {
         }
     }
 }
-
-/// Room for the numbers of some 10,000 processes of one cgroup.
-const LIST: usize = 80 << 10;
 
 /// The state of one thread.
 fn look(proc: &Fd, who: Thread) -> Option<Line> {

@@ -27,7 +27,7 @@ const UNASKED_US: u64 = 3_600_000_000;
 /// Whoever asked first gets so long to be done with it, microseconds: its asking is no load.
 const SETTLE_US: u64 = 200_000;
 /// Memory for the files that are read in one cycle.
-const CYCLE: usize = 192 << 10;
+const CYCLE: usize = 128 << 10;
 
 /// The averages that a sampler which lives keeps, when the container is `now_us` old.
 pub fn kept(store: &Store<'_>, now_us: u64) -> Option<Load> {
