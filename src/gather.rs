@@ -54,6 +54,11 @@ pub trait Kernel {
         start_of(self)
     }
 
+    /// True if all that `/proc` shows is in the container: then its PID namespace is its own.
+    fn is_alone(&self, arena: &mut Arena) -> bool {
+        alone(self, arena).unwrap_or(true)
+    }
+
     /// Where the container's files are. The live one remembers it for a second.
     fn place<'m>(&self, arena: &mut Arena<'m>) -> Result<Place<'m>, Errno> {
         locate(self, arena)
@@ -242,6 +247,18 @@ pub fn start_of<K: Kernel + ?Sized>(kernel: &K) -> Option<u64> {
         .read(c"/proc/1/stat", &mut Arena::new(&mut room))
         .ok()?;
     start_ticks(stat)
+}
+
+/// Asks `kernel` for [`Kernel::is_alone`], outside of the host's PID namespace: whether that
+/// namespace's PID 1 is in the same container.
+pub fn alone<K: Kernel + ?Sized>(kernel: &K, arena: &mut Arena) -> Option<bool> {
+    let init = kernel.read(c"/proc/1/cgroup", arena).ok()?;
+    let own = kernel.read(c"/proc/self/cgroup", arena).ok()?;
+    let mine = membership::of_each(own, Controller::ALL.map(Controller::name));
+    Some(mine.into_iter().flatten().all(|(hierarchy, mine)| {
+        membership::path(init, hierarchy)
+            .is_none_or(|its| mine == its || membership::container(mine, its, false) != mine)
+    }))
 }
 
 /// Whether `kernel` is asked from the host's own PID namespace.

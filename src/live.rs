@@ -124,6 +124,11 @@ impl Kernel for Live {
         remembered(|last| &mut last.start_ticks, || gather::start_of(self))
     }
 
+    fn is_alone(&self, arena: &mut Arena) -> bool {
+        let ask = || gather::alone(self, arena).map(u64::from);
+        remembered(|last| &mut last.alone, ask) != Some(0)
+    }
+
     fn tasks(&self, place: &Place, arena: &mut Arena) -> Result<Tasks, Errno> {
         tasks::count(self, b"", place, &mut arena.scratch())
     }
@@ -373,6 +378,7 @@ struct LastPlace {
     /// See [`Kernel`]; [`LastPlace::UNKNOWN`] as long as nobody has asked.
     pid_namespace: u64,
     start_ticks: u64,
+    alone: u64,
     homes: [LastHome; Controller::ALL.len()],
     /// How many bytes of `text` are in use.
     length: usize,
@@ -458,6 +464,7 @@ impl LastPlace {
         self.membership.process = 0;
         self.pid_namespace = place.pid_namespace.unwrap_or(Self::UNKNOWN);
         self.start_ticks = Self::UNKNOWN;
+        self.alone = Self::UNKNOWN;
         let mut text = Out::new(&mut self.text);
         for (slot, home) in self.homes.iter_mut().zip(&place.homes) {
             let Some(home) = home else {

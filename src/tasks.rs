@@ -1,6 +1,6 @@
 //! Counts the container's threads by their state, from `/proc/PID/stat` and
-//! `/proc/PID/task/TID/stat`. In the host's PID namespace the container's own processes are those
-//! of its cgroup; in any other they are all that can be seen.
+//! `/proc/PID/task/TID/stat`. In the host's PID namespace, and in one that several containers share,
+//! the container's own processes are those of its cgroup; in any other they are all that can be seen.
 #![forbid(unsafe_code)]
 
 use crate::gather::{self, Kernel, Place};
@@ -33,7 +33,20 @@ pub fn count<K: Kernel>(
         let seen = loadavg.get(..length).and_then(gather::host_tasks);
         tasks.total = tasks.total.max(seen.map_or(0, |(_, total)| total));
     } else {
-        each_process(&proc, arena, |name| count_process(&proc, name, &mut tasks))?;
+        let scratch = &mut arena.scratch();
+        each_process(&proc, scratch, |name| {
+            count_process(&proc, name, &mut tasks)
+        })?;
+        // Who asks runs; where nobody else does, it need not be known whose it is.
+        let asker = u64::from(root.is_empty());
+        if tasks.running.saturating_add(tasks.blocked) > asker
+            && let Some(home) = place.home_of_processes()
+            && !kernel.is_alone(&mut arena.scratch())
+        {
+            // A pod: the others' tasks can be seen, and no more.
+            let own = count_in_cgroup(&proc, home.directory, arena)?;
+            (tasks.running, tasks.blocked) = (own.running, own.blocked);
+        }
     }
     Ok(tasks)
 }

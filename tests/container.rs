@@ -158,6 +158,32 @@ fn uptime_and_load() {
     );
 }
 
+/// The containers of a pod see each other's tasks, and only their own count as running.
+#[test]
+fn shared_pid_namespace() {
+    needs_containers!();
+    let [one, other] = [(); 2].map(|()| Plan::usual().start());
+    let burn = "for i in 1 2 3; do (while :; do :; done) >/dev/null 2>&1 & done; sleep 0.2";
+    one.program(&["sh", "-c", burn]).output().text();
+    let counts = |program: support::Program| {
+        let program = program.preloaded().env("PROCLENS_SAMPLER", "off");
+        let text = program.output().text();
+        let load = columns(&text, "0.");
+        let (running, total) = load[3].split_once('/').expect("running/total");
+        let stat = number(columns(&text, "procs_running")[1]);
+        [number(running), stat, number(total)]
+    };
+    let words = ["cat", "/proc/loadavg", "/proc/stat"];
+    // Whom the quota stops does not run.
+    let mut own = (0..50).map(|_| counts(one.program(&words)));
+    assert!(own.any(|own| own[0] >= 2.0 && own[1] >= 2.0 && own[2] >= 5.0));
+    // The cat alone, beside all that it sees.
+    for _ in 0..10 {
+        let others = counts(one.program(&words).charged_to(&other));
+        assert!(others[..2] == [1.0; 2] && others[2] >= 5.0, "{others:?}");
+    }
+}
+
 /// Also where no shared state keeps order, and each is in the other's way.
 #[test]
 fn threads_take_back_nothing() {

@@ -10,7 +10,7 @@ pub mod census;
 pub mod helper;
 pub mod watch;
 
-use crate::cgroup::{membership, pressure};
+use crate::cgroup::pressure;
 use crate::gather::{self, Controller, Kernel, Place};
 use crate::ledger::Sample;
 use crate::load::{Averages, PERIOD_US, Reading};
@@ -97,7 +97,7 @@ pub fn run<K: Kernel>(
         .start_ticks()
         .ok_or(Errno::MISSING)?
         .saturating_mul(crate::ledger::TICK_US);
-    let source = source(kernel, arena)?;
+    let source = source(kernel, arena);
     let cpus = gather::cpus(kernel, &place, settings, arena)
         .map_err(|(_, errno)| errno)?
         .0;
@@ -190,24 +190,12 @@ fn reading<K: Kernel>(
 
 /// Whether the container's processes are all that `/proc` shows: then its cgroup is that of the
 /// PID namespace.
-fn source<K: Kernel>(kernel: &K, arena: &mut Arena<'_>) -> Result<Source, Errno> {
-    if gather::is_in_initial_pid_namespace(kernel) {
-        return Ok(Source::Cgroup);
+fn source<K: Kernel>(kernel: &K, arena: &mut Arena<'_>) -> Source {
+    if gather::is_in_initial_pid_namespace(kernel) || !kernel.is_alone(arena) {
+        Source::Cgroup
+    } else {
+        Source::Proc
     }
-    let own = kernel.read(c"/proc/self/cgroup", arena)?;
-    let init = kernel.read(c"/proc/1/cgroup", arena)?;
-    let whole = [Controller::Pids, Controller::Memory, Controller::Cpuacct]
-        .into_iter()
-        .all(|controller| {
-            let Some((hierarchy, mine)) = membership::of(own, controller.name()) else {
-                return true;
-            };
-            let Some(its) = membership::path(init, hierarchy) else {
-                return true;
-            };
-            mine == its || membership::container(mine, its, false) != mine
-        });
-    Ok(if whole { Source::Proc } else { Source::Cgroup })
 }
 
 // SAFETY: numbers, and a flag that is false: nobody is known.

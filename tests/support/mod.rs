@@ -514,6 +514,7 @@ impl Container {
     pub fn program<S: AsRef<str>>(&self, words: &[S]) -> Program<'_> {
         Program {
             container: self,
+            charged: self,
             words: words.iter().map(|w| w.as_ref().to_string()).collect(),
             environment: Vec::new(),
             preload: None,
@@ -574,6 +575,8 @@ impl Drop for Container {
 /// A program to be run in a container.
 pub struct Program<'c> {
     container: &'c Container,
+    /// Whose cgroups it is in.
+    charged: &'c Container,
     words: Vec<String>,
     environment: Vec<(String, String)>,
     preload: Option<String>,
@@ -589,6 +592,12 @@ impl<'c> Program<'c> {
     /// With `LD_PRELOAD` of this.
     pub fn preload(mut self, libraries: &str) -> Self {
         self.preload = Some(libraries.into());
+        self
+    }
+
+    /// In the cgroups of another container, as one of the same pod is.
+    pub fn charged_to(mut self, other: &'c Container) -> Self {
+        self.charged = other;
         self
     }
 
@@ -614,7 +623,7 @@ impl<'c> Program<'c> {
         command.args(&self.words);
         command.env_clear().env("PATH", SEARCH).env("LC_ALL", "C");
         command.env("TERM", "dumb").env("HOME", "/root");
-        self.container.join(&mut command);
+        self.charged.join(&mut command);
         command
     }
 
