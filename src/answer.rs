@@ -16,7 +16,7 @@ use crate::settings::Settings;
 use crate::snapshot::{Age, CpuList, Load, Memory, SwapTraffic, Tasks};
 use crate::sys::Errno;
 use crate::sys::memory::Arena;
-use crate::text::{Out, cut, decimal, lines, trim};
+use crate::text::{Out, field};
 use core::ffi::CStr;
 
 /// The container's text of `file`. `host` is the kernel's own, where the table says that it is
@@ -249,7 +249,7 @@ pub fn start_ticks<K: Kernel>(
 ) -> Result<u64, Failure> {
     let place = kernel.place(arena).map_err(unreadable)?;
     // As uptime: without CPU time of its own the container has the host's clock.
-    place.home_or_root(gather::Controller::Cpuacct, settings.cpus.is_some())?;
+    gather::home_of_cpu_time(&place, settings)?;
     if !settings.container_time || kernel.holds_against_boot() {
         return Err((Trouble::NoContainer, Errno(0)));
     }
@@ -386,9 +386,15 @@ fn load<'m, K: Kernel>(
     settings: &Settings,
     arena: &mut Arena<'m>,
 ) -> Result<(Load, Tasks), Failure> {
-    place.home_or_root(gather::Controller::Cpuacct, settings.cpus.is_some())?;
-    let age_us = gather::age(kernel)?.age_us;
-    if let Some(load) = kernel.sampled_load(place, age_us, settings, arena) {
+    // Where the CPU time is the host's, so is the load.
+    let home = gather::home_of_cpu_time(place, settings)?;
+    let known = if home.is_none_or(|home| home.root) {
+        gather::host_load(kernel, arena)
+    } else {
+        let age_us = gather::age(kernel)?.age_us;
+        kernel.sampled_load(place, age_us, settings, arena)
+    };
+    if let Some(load) = known {
         return Ok((load, kernel.tasks(place, arena).map_err(unreadable)?));
     }
     let (sample, _) = sample(kernel, place, settings, arena)?;
@@ -414,14 +420,6 @@ fn print<'m>(arena: &mut Arena<'m>, render: impl FnOnce(&mut Out)) -> Result<&'m
         .map_err(|e| (Trouble::NoMemory, e))
 }
 
-/// The number behind `name` in a table of `name number` lines.
-fn field(text: &[u8], name: &[u8]) -> Option<u64> {
-    lines(text).find_map(|line| {
-        let (key, value) = cut(line, b' ')?;
-        (key == name).then(|| decimal(trim(trim(value).strip_suffix(b"kB").unwrap_or(value))))?
-    })
-}
-
 fn unreadable(errno: Errno) -> Failure {
     (Trouble::Unreadable, errno)
 }
@@ -445,16 +443,5 @@ mod tests {
         assert_eq!(kept(&[0b100], 4), [0b100]);
         assert_eq!(kept(&[], 4), []);
         assert_eq!(kept(&[0, 0, 0x80], 1), [0, 0, 0x80]);
-    }
-
-    #[test]
-    fn fields_of_tables() {
-        assert_eq!(field(b"btime 12\nprocs 3\n", b"procs"), Some(3));
-        assert_eq!(
-            field(b"MemTotal:  1 kB\nSwapTotal:       5 kB\n", b"SwapTotal:"),
-            Some(5)
-        );
-        assert_eq!(field(b"btime x\n", b"btime"), None);
-        assert_eq!(field(b"", b"btime"), None);
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::cgroup::{Hierarchy, cpus, membership, mounts, values};
 use crate::ledger::{self, Ledger, Sample};
+use crate::load::FIXED_1;
 use crate::log::{Failure, Trouble};
 use crate::settings::Settings;
 use crate::snapshot::{
@@ -13,7 +14,7 @@ use crate::snapshot::{
 };
 use crate::sys::Errno;
 use crate::sys::memory::Arena;
-use crate::text::{Out, cut, decimal, fields, leading_decimal};
+use crate::text::{Out, cut, decimal, fields, leading_decimal, lines};
 use core::ffi::CStr;
 use core::num::NonZero;
 
@@ -353,7 +354,7 @@ pub fn memory<K: Kernel>(
 ) -> Result<Memory, Failure> {
     let home = place.home_or_root(Controller::Memory, settings.memory.is_some())?;
     let memory = if home.unified {
-        memory_v2(kernel, home, arena)
+        memory_v2(kernel, home, settings.memory.is_some(), arena)
     } else {
         memory_v1(kernel, home, host_swaps, arena)
     };
@@ -441,7 +442,12 @@ fn memory_v1<K: Kernel>(
     })
 }
 
-fn memory_v2<K: Kernel>(kernel: &K, home: Home, arena: &mut Arena) -> Result<Memory, Errno> {
+fn memory_v2<K: Kernel>(
+    kernel: &K,
+    home: Home,
+    handed_in: bool,
+    arena: &mut Arena,
+) -> Result<Memory, Errno> {
     let mut found: Option<Memory> = None;
     let mut limit = values::NO_LIMIT;
     let mut swap_limit = None::<u64>;
@@ -449,7 +455,9 @@ fn memory_v2<K: Kernel>(kernel: &K, home: Home, arena: &mut Arena) -> Result<Mem
         let mut read = |file: &[u8]| read_in(kernel, level, file, arena);
         // A level without the controller is charged to the next one above.
         let max = match read(b"memory.max") {
-            Err(Errno(libc::ENOENT)) => continue,
+            Err(Errno::MISSING) if !handed_in => continue,
+            // The real root has no limit either, but it counts.
+            Err(Errno::MISSING) => values::NO_LIMIT,
             text => values::limit(text?).ok_or(Errno::GARBAGE)?,
         };
         // Above memory.high a container is throttled until it is below: no memory to count on.
@@ -463,8 +471,14 @@ fn memory_v2<K: Kernel>(kernel: &K, home: Home, arena: &mut Arena) -> Result<Mem
             swap_limit = Some(swap_limit.unwrap_or(values::NO_LIMIT).min(here));
         }
         if found.is_none() {
-            let usage = values::number(read(b"memory.current")?).ok_or(Errno::GARBAGE)?;
-            let stat = values::memory_stat(read(b"memory.stat")?).ok_or(Errno::GARBAGE)?;
+            let stat = match read(b"memory.stat") {
+                Err(Errno::MISSING) if handed_in => continue,
+                text => values::memory_stat(text?).ok_or(Errno::GARBAGE)?,
+            };
+            let usage = match read(b"memory.current") {
+                Err(Errno::MISSING) => stat.charged(),
+                text => values::number(text?).ok_or(Errno::GARBAGE)?,
+            };
             let swap = match read(b"memory.swap.current").ok().and_then(values::number) {
                 Some(used) => Swap::Counted {
                     limit: values::NO_LIMIT,
@@ -554,6 +568,39 @@ fn quota<'m, K: Kernel>(kernel: &K, home: Home<'m>, arena: &mut Arena) -> Option
     tightest
 }
 
+/// The cgroup that counts the container's CPU time: with a limit handed in the host's, or none where
+/// no cgroups can be seen; then the host's own figures stand for it.
+pub fn home_of_cpu_time<'m>(
+    place: &Place<'m>,
+    settings: &Settings,
+) -> Result<Option<Home<'m>>, Failure> {
+    let handed_in = settings.cpus.is_some();
+    match place.home_or_root(Controller::Cpuacct, handed_in) {
+        Err(_) if handed_in => Ok(None),
+        home => home.map(Some),
+    }
+}
+
+/// CPU time of the host, of the first line of its `/proc/stat`.
+fn host_cpu_time<K: Kernel>(kernel: &K, arena: &mut Arena) -> Option<CpuTime<'static>> {
+    let stat = kernel.read_long(c"/proc/stat", arena).ok()?;
+    let mut ticks = fields(lines(stat).next()?.strip_prefix(b"cpu ")?);
+    let mut us = [0; 7];
+    for us in &mut us {
+        *us = decimal(ticks.next()?)?.saturating_mul(ledger::TICK_US);
+    }
+    let [user_us, nice_us, system_us, _, _, irq_us, softirq_us] = us;
+    Some(CpuTime {
+        user_us,
+        nice_us,
+        system_us: system_us.saturating_add(irq_us).saturating_add(softirq_us),
+        per_cpu: None,
+        throttled_us: 0,
+        nr_throttled: 0,
+        throttled_at: 0,
+    })
+}
+
 /// CPU time of the container, and what its quota withheld.
 pub fn cpu_time<'m, K: Kernel>(
     kernel: &K,
@@ -563,9 +610,11 @@ pub fn cpu_time<'m, K: Kernel>(
     level: Option<QuotaLevel>,
     arena: &mut Arena<'m>,
 ) -> Result<CpuTime<'m>, Failure> {
-    let home = place.home_or_root(Controller::Cpuacct, settings.cpus.is_some())?;
-    let mut read = |level: &[u8], file: &[u8]| read_in(kernel, level, file, arena);
     let unreadable = |e| (Trouble::Unreadable, e);
+    let Some(home) = home_of_cpu_time(place, settings)? else {
+        return host_cpu_time(kernel, &mut arena.scratch()).ok_or(unreadable(Errno::GARBAGE));
+    };
+    let mut read = |level: &[u8], file: &[u8]| read_in(kernel, level, file, arena);
     let mut throttled = None;
     let mut per_cpu = None;
     let busy = if home.unified {
@@ -696,4 +745,19 @@ pub fn charged_tasks<K: Kernel + ?Sized>(
 pub fn host_tasks(loadavg: &[u8]) -> Option<(u64, u64)> {
     let (running, total) = cut(fields(loadavg).nth(3)?, b'/')?;
     Some((decimal(running)?, decimal(total)?))
+}
+
+/// The averages of the host; what is printed of them is the same once more.
+pub fn host_load<K: Kernel>(kernel: &K, arena: &mut Arena) -> Option<Load> {
+    let loadavg = kernel.read(c"/proc/loadavg", arena).ok()?;
+    let mut load = [0; 3];
+    let mut averages = fields(loadavg);
+    for load in &mut load {
+        let (whole, hundredths) = cut(averages.next()?, b'.')?;
+        let hundredths = decimal(whole)?
+            .saturating_mul(100)
+            .saturating_add(decimal(hundredths)?);
+        *load = hundredths.saturating_mul(FIXED_1).saturating_add(50) / 100;
+    }
+    Some(Load(load))
 }

@@ -281,7 +281,8 @@ fn store<'s>(
     let identity = match known {
         Some(identity) => identity,
         None => {
-            let identity = state::identify(&Live, place, &mut arena.scratch())?;
+            let handed_in = settings.cpus.is_some();
+            let identity = state::identify(&Live, place, handed_in, &mut arena.scratch())?;
             if let Some(mut last) = last().filter(|last| last.is(place)) {
                 (last.identified, last.identity) = (true, identity);
             }

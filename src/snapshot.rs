@@ -99,6 +99,23 @@ pub struct MemoryStat {
     pub slab: u64,
 }
 
+impl MemoryStat {
+    /// What all of it comes to, where nobody says what is charged.
+    pub fn charged(&self) -> u64 {
+        [
+            self.anon,
+            self.file,
+            self.kernel_stack,
+            self.pagetables,
+            self.sec_pagetables,
+            self.percpu,
+            self.slab,
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+    }
+}
+
 /// CPU time of the container since its start, and what its quota withheld.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuTime<'m> {

@@ -7,7 +7,7 @@ use crate::gather::{self, Kernel, Place};
 use crate::snapshot::Tasks;
 use crate::sys::memory::Arena;
 use crate::sys::{self, Errno, Fd};
-use crate::text::{Out, decimal, fields, lines};
+use crate::text::{Out, decimal, field, fields, lines};
 use core::ffi::CStr;
 
 /// How far below the container's cgroup tasks are looked for.
@@ -24,14 +24,21 @@ pub fn count<K: Kernel>(
     let proc = open_directory(libc::AT_FDCWD, arena.path(root, b"proc")?)?;
     let mut tasks = Tasks::default();
     if gather::is_in_initial_pid_namespace(kernel) {
-        let home = place.home_of_processes().ok_or(Errno::MISSING)?;
-        tasks = count_in_cgroup(&proc, home.directory, arena)?;
         // What the reader sees in /proc are the host's tasks, and there are never fewer.
         let mut loadavg = [0; 64];
         let file = sys::open_at(proc.raw(), c"loadavg", libc::O_RDONLY, 0)?;
         let length = sys::read(file.raw(), &mut loadavg)?;
         let seen = loadavg.get(..length).and_then(gather::host_tasks);
-        tasks.total = tasks.total.max(seen.map_or(0, |(_, total)| total));
+        let (running, total) = seen.unwrap_or_default();
+        if let Some(home) = place.home_of_processes() {
+            tasks = count_in_cgroup(&proc, home.directory, arena)?;
+        } else {
+            // A limit was handed in at the host's root: they are all the container's.
+            let stat = kernel.read_long(arena.path(root, b"proc/stat")?, arena)?;
+            tasks.blocked = field(stat, b"procs_blocked").ok_or(Errno::GARBAGE)?;
+            tasks.running = running;
+        }
+        tasks.total = tasks.total.max(total);
     } else {
         let scratch = &mut arena.scratch();
         each_process(&proc, scratch, |name| {

@@ -199,3 +199,27 @@ impl<'b> Out<'b> {
         room.get(..len)
     }
 }
+
+/// The number behind `name` in a table of `name number` lines.
+pub fn field(text: &[u8], name: &[u8]) -> Option<u64> {
+    lines(text).find_map(|line| {
+        let (key, value) = cut(line, b' ')?;
+        (key == name).then(|| decimal(trim(trim(value).strip_suffix(b"kB").unwrap_or(value))))?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_tables() {
+        assert_eq!(field(b"btime 12\nprocs 3\n", b"procs"), Some(3));
+        assert_eq!(
+            field(b"MemTotal:  1 kB\nSwapTotal:       5 kB\n", b"SwapTotal:"),
+            Some(5)
+        );
+        assert_eq!(field(b"btime x\n", b"btime"), None);
+        assert_eq!(field(b"", b"btime"), None);
+    }
+}

@@ -805,3 +805,23 @@ fn moved_process_and_cpu_time() {
     let _ = reader.kill();
     let _ = reader.wait();
 }
+
+/// At the machine's root a limit that is handed in is the only one: files and calls agree on it.
+#[test]
+fn a_limit_handed_in_at_the_root() {
+    needs_containers!();
+    let script = "for list in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do
+            case $list in */[a-z]*.slice/*|*.scope/*) ;; *) echo $$ >$list ;; esac
+        done 2>/dev/null
+        export LD_PRELOAD=$1 PROCLENS_CPUS=1; nproc; cat /proc/loadavg /proc/stat";
+    let output = Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(support::library())
+        .output()
+        .expect("sh");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(text.lines().next(), Some("1"), "{text}");
+    let rows = text.lines().filter(|line| line.starts_with("cpu"));
+    assert_eq!(rows.count(), 2, "{text}");
+    assert!(number(columns(&text, "procs_running")[1]) >= 1.0, "{text}");
+}

@@ -14,7 +14,7 @@ use proclens::gather::{Kernel, Place};
 use proclens::ledger::{Ledger, Sample};
 use proclens::log::Failure;
 use proclens::settings::Settings;
-use proclens::snapshot::{Load, Tasks};
+use proclens::snapshot::{Load, Quota, Tasks};
 use proclens::sys::Errno;
 use proclens::sys::memory::Arena;
 
@@ -259,4 +259,62 @@ fn calls_agree_with_the_files() {
             assert_eq!(stanzas, count as usize, "{}", case.display());
         }
     }
+}
+
+/// A limit that is handed in makes a container of the host: the counters are the host's own, and all
+/// files say the same, also where no cgroup can be seen.
+#[test]
+fn a_limit_handed_in_makes_a_container_of_the_host() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("host-without-cgroups");
+    let _ = fs::remove_dir_all(&copy);
+    let done = std::process::Command::new("cp")
+        .arg("-r")
+        .args([&golden.join("host-v2"), &copy])
+        .status();
+    assert!(done.expect("cp").success());
+    fs::write(copy.join("proc/self/mountinfo"), "").expect("no mounts");
+    let settings = Settings {
+        memory: Some(64 << 20),
+        cpus: Some(Quota {
+            quota_us: 100_000,
+            period_us: 100_000,
+        }),
+        ..Settings::DEFAULT
+    };
+    let mut memory = vec![0; 8 << 20];
+    for case in [golden.join("host-v1"), golden.join("host-v2"), copy.clone()] {
+        let kernel = Recorded::open(&case);
+        let mut shown = |file: VirtualFile| {
+            let host = fs::read(kernel.at(file.path())).expect("the host's");
+            let arena = Arena::new(&mut memory);
+            let text = answer::file(&kernel, file, &host, &settings, arena)
+                .unwrap_or_else(|e| panic!("{}: {file:?}: {e:?}", case.display()));
+            let text = String::from_utf8(text.to_vec()).expect("text");
+            (text, String::from_utf8(host).expect("text"))
+        };
+        let (stat, host) = shown(VirtualFile::Stat);
+        let rows = stat.lines().filter(|line| line.starts_with("cpu"));
+        let busy = |text: &str| -> u64 {
+            let row = text.lines().next().expect("a row").split_whitespace();
+            let row: Vec<u64> = row.skip(1).map(|n| n.parse().expect("ticks")).collect();
+            row[..3].iter().sum()
+        };
+        assert_eq!(rows.count(), 2, "{stat}");
+        assert!(busy(&stat) >= busy(&host) / 2, "{stat}{host}");
+        let (load, host) = shown(VirtualFile::Loadavg);
+        let averages = |text: &str| text.rsplitn(3, ' ').last().map(str::to_owned);
+        assert_eq!(averages(&load), averages(&host));
+        shown(VirtualFile::Uptime);
+        if case != copy {
+            let (meminfo, _) = shown(VirtualFile::Meminfo);
+            assert!(
+                meminfo.starts_with("MemTotal:          65536 kB\n"),
+                "{meminfo}"
+            );
+            let active = meminfo.lines().find(|line| line.starts_with("Active:"));
+            assert!(!active.expect("a line").contains(" 0 kB"), "{meminfo}");
+        }
+    }
+    let _ = fs::remove_dir_all(&copy);
 }

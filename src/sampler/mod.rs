@@ -91,7 +91,7 @@ pub fn run<K: Kernel>(
     let place = gather::locate(kernel, arena)?;
     let store = Store {
         directory: settings.state,
-        identity: identify(kernel, &place, arena)?,
+        identity: identify(kernel, &place, settings.cpus.is_some(), arena)?,
     };
     let start_us = kernel
         .start_ticks()

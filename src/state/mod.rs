@@ -37,10 +37,11 @@ const CLAIM_US: u64 = 2 * PERIOD_US;
 /// Accounts of other settings that nobody continued for so long may be written over.
 const ABANDONED_US: u64 = 60_000_000;
 
-/// Finds out which container the one at `place` is.
+/// Finds out which container the one at `place` is; with a limit `handed_in` also the host's root.
 pub fn identify<K: Kernel>(
     kernel: &K,
     place: &Place<'_>,
+    handed_in: bool,
     arena: &mut Arena<'_>,
 ) -> Result<Identity, Errno> {
     let home = [
@@ -50,7 +51,7 @@ pub fn identify<K: Kernel>(
         Controller::Pids,
     ]
     .into_iter()
-    .find_map(|controller| place.home(controller).ok())
+    .find_map(|controller| place.home_or_root(controller, handed_in).ok())
     .ok_or(Errno::MISSING)?;
     let cgroup = sys::status_of(arena.path(home.directory, b".")?)?;
     let mut text = [0; 64];

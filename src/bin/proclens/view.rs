@@ -168,7 +168,7 @@ impl View {
         arena: &mut Arena,
     ) -> Option<Sampled> {
         let identity = match self.subject {
-            Subject::Own => state::identify(self, place, arena).ok()?,
+            Subject::Own => state::identify(self, place, settings.cpus.is_some(), arena).ok()?,
             _ => self.identity(place)?,
         };
         let usual = state::DIRECTORIES.iter().copied();
