@@ -662,7 +662,7 @@ fn other_processor_is_assembled() {
     assert!(instructions > 100, "{text}");
     // What the rest of the library defines.
     for name in ["slot", "resolve", "asked", "gathered", "start", "main"] {
-        text += &format!(".hidden {name}\n.globl {name}\n{name}: .quad 0\n");
+        text += &format!(".balign 8\n.hidden {name}\n.globl {name}\n{name}: .quad 0\n");
     }
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("everywhere");
     fs::create_dir_all(&directory).expect("a directory");
