@@ -82,7 +82,7 @@ pub fn file<'m, K: Kernel>(
             print(arena, |out| vmstat::render(host, &inputs, out))
         }
         VirtualFile::Diskstats => {
-            let io = gather::block_io(kernel, &place, arena)?;
+            let io = gather::block_io(kernel, &place, true, arena)?;
             print(arena, |out| diskstats::render(host, io, out))
         }
         VirtualFile::Swaps => {
@@ -154,7 +154,7 @@ pub fn device_stat<'m, K: Kernel>(
 ) -> Result<&'m [u8], Failure> {
     let arena = &mut arena;
     let place = kernel.place(arena).map_err(unreadable)?;
-    let io = gather::block_io(kernel, &place, arena)?.of(file.device);
+    let io = gather::block_io(kernel, &place, true, arena)?.of(file.device);
     print(arena, |out| diskstats::device(host, &io, out))
 }
 
@@ -212,8 +212,9 @@ fn vmstat_inputs<'m, K: Kernel>(
     arena: &mut Arena<'m>,
 ) -> Result<vmstat::Inputs<'m>, Failure> {
     let counts = gather::memory_counts(kernel, place, settings, arena)?;
-    let io = match gather::block_io(kernel, place, arena) {
-        Ok(io) if io.is_of_one_device() => Some(io.sum(|_| true)),
+    let io = match gather::block_io(kernel, place, false, arena) {
+        // The name of one is had for less than the table of all.
+        Ok(io) if io.is_of_one(|device| is_disk(kernel, device, arena)) => Some(io.sum(|_| true)),
         Ok(io) => {
             // The host's diskstats tell which devices lie on others, whose I/O would count twice.
             let disks = kernel
@@ -239,6 +240,23 @@ fn vmstat_inputs<'m, K: Kernel>(
         swapped,
         page,
     })
+}
+
+/// True if the device is known to lie on no other: sysfs has its name.
+fn is_disk<K: Kernel>(kernel: &K, (major, minor): (u64, u64), arena: &mut Arena) -> bool {
+    let mut room = [0; 64];
+    let mut path = Out::new(&mut room);
+    path.bytes(b"/sys/dev/block/");
+    path.decimal(major);
+    path.byte(b':');
+    path.decimal(minor);
+    path.byte(0);
+    let link = path
+        .finish()
+        .and_then(|path| CStr::from_bytes_until_nul(path).ok())
+        .and_then(|path| kernel.read_link(path, &mut arena.scratch()).ok());
+    link.and_then(|link| link.rsplit(|b| *b == b'/').next())
+        .is_some_and(|name| !diskstats::is_stacked(name))
 }
 
 /// When the container started, in ticks of the host's clock: what start times are counted from.

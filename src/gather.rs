@@ -678,10 +678,11 @@ pub fn age<K: Kernel>(kernel: &K) -> Result<Age, Failure> {
     })
 }
 
-/// What the container read from and wrote to disks.
+/// What the container read from and wrote to disks; how often, only if `operations` are asked for.
 pub fn block_io<'m, K: Kernel>(
     kernel: &K,
     place: &Place,
+    operations: bool,
     arena: &mut Arena<'m>,
 ) -> Result<BlockIo<'m>, Failure> {
     let home = place.home(Controller::Blkio)?;
@@ -695,14 +696,17 @@ pub fn block_io<'m, K: Kernel>(
         b"blkio.throttle.io_service_bytes_recursive",
         b"blkio.throttle.io_service_bytes",
     );
-    let operations = whole_tree(
-        b"blkio.throttle.io_serviced_recursive",
-        b"blkio.throttle.io_serviced",
-    );
-    Ok(BlockIo::V1 {
-        bytes: bytes.map_err(unreadable)?,
-        operations: operations.map_err(unreadable)?,
-    })
+    let bytes = bytes.map_err(unreadable)?;
+    let operations = if operations {
+        whole_tree(
+            b"blkio.throttle.io_serviced_recursive",
+            b"blkio.throttle.io_serviced",
+        )
+        .map_err(unreadable)?
+    } else {
+        b""
+    };
+    Ok(BlockIo::V1 { bytes, operations })
 }
 
 /// The container's own pressure file, `cpu.pressure` and the like.

@@ -261,18 +261,64 @@ fn calls_agree_with_the_files() {
     }
 }
 
+/// A case to be changed.
+fn copy_of(case: &str) -> PathBuf {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("copy-of-{case}"));
+    let _ = fs::remove_dir_all(&copy);
+    let done = std::process::Command::new("cp")
+        .arg("-r")
+        .args([&golden.join(case), &copy])
+        .status();
+    assert!(done.expect("cp").success());
+    copy
+}
+
+/// What is done on a device that lies on others is counted there, from its first byte on: nothing is
+/// taken back when a second device is touched.
+#[test]
+fn a_lone_loop_device_counts_for_nothing() {
+    let copy = copy_of("docker-v2");
+    let disks = "   7       0 loop0 0 0 0 0 0\n 254       0 vda 0 0 0 0 0\n";
+    fs::write(copy.join("proc/diskstats"), disks).expect("diskstats");
+    let kernel = Recorded::open(&copy);
+    let mut memory = vec![0; 8 << 20];
+    let mut pgpgin = |text: &str| {
+        fs::write(copy.join("sys/fs/cgroup/io.stat"), text).expect("io.stat");
+        let file = VirtualFile::Vmstat;
+        let host = fs::read(kernel.at(file.path())).expect("the host's");
+        let arena = Arena::new(&mut memory);
+        let text =
+            answer::file(&kernel, file, &host, &Settings::DEFAULT, arena).expect("an answer");
+        let text = String::from_utf8(text.to_vec()).expect("text");
+        let line = text.lines().find_map(|line| line.strip_prefix("pgpgin "));
+        line.expect("a line").parse::<u64>().expect("a number")
+    };
+    let [on_loop, on_disk] = [
+        "7:0 rbytes=1048576 wbytes=0 rios=1 wios=0\n",
+        "254:0 rbytes=4096 wbytes=0\n",
+    ];
+    assert_eq!(pgpgin(on_loop), 0);
+    assert_eq!(pgpgin(&[on_loop, on_disk].concat()), 4);
+    assert_eq!(pgpgin(on_disk), 4);
+    // As sysfs names them.
+    for (device, name) in [("7:0", "loop0"), ("254:0", "vda")] {
+        let link = copy.join("sys/dev/block").join(device);
+        let _ = fs::remove_dir_all(&link);
+        fs::create_dir_all(link.parent().expect("a directory")).expect("made");
+        fs::write(link, format!("../../devices/x/block/{name}\n")).expect("a link");
+    }
+    assert_eq!(pgpgin(on_loop), 0);
+    assert_eq!(pgpgin(on_disk), 4);
+    let _ = fs::remove_dir_all(&copy);
+}
+
 /// A limit that is handed in makes a container of the host: the counters are the host's own, and all
 /// files say the same, also where no cgroup can be seen.
 #[test]
 fn a_limit_handed_in_makes_a_container_of_the_host() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("host-without-cgroups");
-    let _ = fs::remove_dir_all(&copy);
-    let done = std::process::Command::new("cp")
-        .arg("-r")
-        .args([&golden.join("host-v2"), &copy])
-        .status();
-    assert!(done.expect("cp").success());
+    let copy = copy_of("host-v2");
     fs::write(copy.join("proc/self/mountinfo"), "").expect("no mounts");
     let settings = Settings {
         memory: Some(64 << 20),

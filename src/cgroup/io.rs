@@ -12,12 +12,13 @@ impl<'m> BlockIo<'m> {
         self.sum(|other| other == device)
     }
 
-    /// True if it did anything on one device at most: then nothing can be counted twice.
-    pub fn is_of_one_device(self) -> bool {
+    /// True if it did anything on one device at most, and that is a disk: then nothing counts twice.
+    pub fn is_of_one(self, is_disk: impl FnOnce((u64, u64)) -> bool) -> bool {
         let (BlockIo::V2(text) | BlockIo::V1 { bytes: text, .. }) = self;
         let mut devices = lines(text).filter_map(device).map(|(device, _)| device);
-        let first = devices.next();
-        devices.all(|other| Some(other) == first)
+        devices
+            .next()
+            .is_none_or(|first| devices.all(|other| other == first) && is_disk(first))
     }
 
     /// What the container did on all devices for which `wanted` holds.
@@ -114,7 +115,7 @@ mod tests {
         };
         assert_eq!(io.of((254, 0)), vda);
         assert_eq!(io.of((8, 0)), DeviceIo::default());
-        assert!(!io.is_of_one_device());
+        assert!(!io.is_of_one(|_| true));
         assert_eq!(io.sum(|_| true).read_bytes, 4097);
     }
 
@@ -135,7 +136,7 @@ mod tests {
         assert_eq!(io.of((254, 0)), vda);
         assert_eq!(io.of((254, 1)), DeviceIo::default());
         assert_eq!(io.sum(|_| true), vda);
-        assert!(io.is_of_one_device());
+        assert!(io.is_of_one(|device| device == (254, 0)));
     }
 
     #[test]
@@ -146,5 +147,6 @@ mod tests {
         };
         assert_eq!(io.sum(|_| true), DeviceIo::default());
         assert_eq!(BlockIo::V2(b"").of((0, 0)), DeviceIo::default());
+        assert!(BlockIo::V2(b"").is_of_one(|_| false));
     }
 }

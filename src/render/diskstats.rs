@@ -66,8 +66,13 @@ pub fn total(host: &[u8], io: BlockIo<'_>) -> DeviceIo {
         let disk = lines(host)
             .filter_map(Disk::parse)
             .find(|disk| disk.device == device);
-        !disk.is_some_and(|disk| STACKED.iter().any(|prefix| disk.name.starts_with(prefix)))
+        !disk.is_some_and(|disk| is_stacked(disk.name))
     })
+}
+
+/// True for the name of a device that lies on others.
+pub fn is_stacked(name: &[u8]) -> bool {
+    STACKED.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// One line.
