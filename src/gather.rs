@@ -241,13 +241,17 @@ pub fn namespace_of<K: Kernel + ?Sized>(kernel: &K) -> Option<u64> {
     decimal(link.strip_prefix(b"pid:[")?.strip_suffix(b"]")?)
 }
 
+/// Nanoseconds, which is what the kernel counts in, of a tick of USER_HZ.
+const TICK_NS: u64 = 10_000_000;
+
 /// Asks `kernel` for [`Kernel::start_ticks`].
 pub fn start_of<K: Kernel + ?Sized>(kernel: &K) -> Option<u64> {
     let mut room = [0; 1024];
     let stat = kernel
         .read(c"/proc/1/stat", &mut Arena::new(&mut room))
         .ok()?;
-    start_ticks(stat)
+    // A time namespace can move it to before the boot, and the kernel prints it without its sign.
+    start_ticks(stat).filter(|ticks| *ticks < i64::MAX as u64 / TICK_NS)
 }
 
 /// Asks `kernel` for [`Kernel::is_alone`], outside of the host's PID namespace: whether that

@@ -313,6 +313,26 @@ fn a_lone_loop_device_counts_for_nothing() {
     let _ = fs::remove_dir_all(&copy);
 }
 
+/// A time namespace can move PID 1's start to before the boot, and the kernel then prints 2^64 ns less.
+#[test]
+fn a_start_before_the_boot_is_none() {
+    let copy = copy_of("docker-v2");
+    let stat = fs::read_to_string(copy.join("proc/1/stat")).expect("its stat");
+    let mut fields: Vec<&str> = stat.split(' ').collect();
+    // The name of this PID 1 has no spaces.
+    fields[21] = "1844674307395";
+    fs::write(copy.join("proc/1/stat"), fields.join(" ")).expect("another");
+    let kernel = Recorded::open(&copy);
+    let mut memory = vec![0; 8 << 20];
+    let settings = Settings::DEFAULT;
+    assert!(answer::start_ticks(&kernel, &settings, &mut Arena::new(&mut memory)).is_err());
+    for file in [VirtualFile::Uptime, VirtualFile::Stat] {
+        let host = fs::read(kernel.at(file.path())).expect("the host's");
+        assert!(answer::file(&kernel, file, &host, &settings, Arena::new(&mut memory)).is_err());
+    }
+    let _ = fs::remove_dir_all(&copy);
+}
+
 /// A limit that is handed in makes a container of the host: the counters are the host's own, and all
 /// files say the same, also where no cgroup can be seen.
 #[test]
