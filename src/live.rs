@@ -101,7 +101,13 @@ impl Kernel for Live {
             last.found_us = now_us;
             return last.recall(arena);
         }
+        // A process stays in its PID namespace, whose PID 1 it may no longer be allowed to see; another one
+        // that shares its memory may be elsewhere.
+        let (namespace, start_ticks) = (last.pid_namespace, last.start_ticks);
         last.remember(now_us, &gather::locate(self, &mut arena.scratch())?);
+        if again && gather::namespace_of(self) == Some(namespace) {
+            (last.pid_namespace, last.start_ticks) = (namespace, start_ticks);
+        }
         if let Some(now) = membership {
             last.membership = now;
             last.directories = last.directories_now();

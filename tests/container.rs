@@ -825,3 +825,30 @@ fn a_limit_handed_in_at_the_root() {
     assert_eq!(rows.count(), 2, "{text}");
     assert!(number(columns(&text, "procs_running")[1]) >= 1.0, "{text}");
 }
+
+/// A program that gives up its rights and can then no longer see PID 1 keeps the container's time.
+#[test]
+fn hidden_pid_1() {
+    needs_containers!();
+    let Some(python) = std::path::Path::new("/usr/bin/python3").canonicalize().ok() else {
+        return skipped("no python3 here");
+    };
+    let container = Plan::usual()
+        .setup("mount -o remount,hidepid=2 /proc")
+        .start();
+    let script = "import os, time
+def ask(): print(open('/proc/uptime').read().split()[0])
+ask()
+os.setgid(65534); os.setuid(65534)
+for _ in range(3): time.sleep(1); ask()
+try: open('/proc/1/stat')
+except OSError: print('hidden')";
+    let words = [python.to_str().expect("a plain path"), "-c", script];
+    let text = container.program(&words).preloaded().output().text();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[4..], ["hidden"], "{text}");
+    let age = |at: usize| number(lines[at]);
+    for second in 1..4 {
+        between("uptime", age(second) - age(second - 1), 1.0, 1.5, 0.1);
+    }
+}
