@@ -214,7 +214,7 @@ fn vmstat_inputs<'m, K: Kernel>(
     let counts = gather::memory_counts(kernel, place, settings, arena)?;
     let io = match gather::block_io(kernel, place, false, arena) {
         // The name of one is had for less than the table of all.
-        Ok(io) if io.is_of_one(|device| is_disk(kernel, device, arena)) => Some(io.sum(|_| true)),
+        Ok(io) if io.is_of_one(|device| is_disk(kernel, device, arena)) => Some(io.all()),
         Ok(io) => {
             // The host's diskstats tell which devices lie on others, whose I/O would count twice.
             let disks = kernel

@@ -10,7 +10,7 @@ use crate::log::{Failure, Trouble};
 use crate::settings::Settings;
 use crate::snapshot::{
     Age, BlockIo, CpuList, CpuTime, Cpus, Load, Memory, MemoryStat, MemoryText, PerCpu, Quota,
-    Swap, SwapTraffic, Tasks,
+    SeenDevice, Swap, SwapTraffic, Tasks,
 };
 use crate::sys::Errno;
 use crate::sys::memory::Arena;
@@ -81,6 +81,16 @@ pub trait Kernel {
     /// so far and `used` now, in pages.
     fn swap_traffic(&self, _place: &Place, pages_in: u64, used: u64) -> SwapTraffic {
         SwapTraffic::default().later(pages_in, 0, used)
+    }
+
+    /// What was seen so far of the devices in `io`, this time included.
+    fn seen_devices<'m>(
+        &self,
+        _place: &Place,
+        _io: BlockIo,
+        _arena: &mut Arena<'m>,
+    ) -> Result<&'m [SeenDevice], Errno> {
+        Ok(&[])
     }
 
     /// Bytes in a page: what x86-64 has, unless the kernel at hand says more.
@@ -717,7 +727,17 @@ pub fn block_io<'m, K: Kernel>(
     } else {
         b""
     };
-    Ok(BlockIo::V1 { bytes, operations })
+    let io = BlockIo::V1 {
+        bytes,
+        operations,
+        seen: &[],
+    };
+    let seen = kernel.seen_devices(place, io, arena);
+    Ok(BlockIo::V1 {
+        bytes,
+        operations,
+        seen: seen.map_err(unreadable)?,
+    })
 }
 
 /// The container's own pressure file, `cpu.pressure` and the like.

@@ -8,7 +8,7 @@ use crate::load;
 use crate::log::{Failure, Trouble};
 use crate::sampler;
 use crate::settings::Settings;
-use crate::snapshot::{Load, SwapTraffic, Tasks};
+use crate::snapshot::{BlockIo, Load, SeenDevice, SwapTraffic, Tasks};
 use crate::state::record::Identity;
 use crate::state::{self, Store};
 use crate::sys::memory::{Arena, TryCell, Zeroed, forget_on_fork, work_in_block};
@@ -204,6 +204,24 @@ impl Kernel for Live {
         now
     }
 
+    fn seen_devices<'m>(
+        &self,
+        place: &Place,
+        io: BlockIo,
+        arena: &mut Arena<'m>,
+    ) -> Result<&'m [SeenDevice], Errno> {
+        let Some(mut last) = memory().ok().and_then(|m| m.io.take_soon()) else {
+            return Ok(&[]);
+        };
+        let whose = number_of(place, Controller::Blkio);
+        if last.whose != whose {
+            *last = LastIo::default();
+            last.whose = whose;
+        }
+        io.remember(&mut last.devices);
+        arena.keep(last.devices).map(|devices| &devices[..])
+    }
+
     fn page_size(&self) -> NonZero<u64> {
         sys::page_size()
     }
@@ -340,6 +358,17 @@ struct Memory {
     turn: TryCell<()>,
     ledger: TryCell<LastLedger>,
     swap: TryCell<LastSwap>,
+    io: TryCell<LastIo>,
+}
+
+/// What was said last of disks.
+#[derive(Default)]
+#[repr(C)]
+struct LastIo {
+    /// [`number_of`] the cgroup.
+    whose: u64,
+    /// As many as a container is likely to touch.
+    devices: [SeenDevice; 8],
 }
 
 /// What was said last of CPU time.
@@ -363,6 +392,8 @@ struct LastSwap {
 
 // SAFETY: numbers.
 unsafe impl Zeroed for LastSwap {}
+// SAFETY: numbers.
+unsafe impl Zeroed for LastIo {}
 // SAFETY: numbers, and an empty ledger.
 unsafe impl Zeroed for LastLedger {}
 

@@ -191,9 +191,23 @@ pub enum BlockIo<'m> {
     V1 {
         /// `io_service_bytes`.
         bytes: &'m [u8],
-        /// `io_serviced`.
+        /// `io_serviced`; empty where it was not asked for.
         operations: &'m [u8],
+        /// What was seen before.
+        seen: &'m [SeenDevice],
     },
+}
+
+/// v1's counters of a device add up the cgroups that there are: what one of them did is gone with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SeenDevice {
+    /// Major and minor number.
+    pub device: (u64, u64),
+    /// What they said last, in the order of [`DeviceIo`].
+    pub last: [u64; 6],
+    /// By how much they have fallen in all.
+    pub fallen: [u64; 6],
 }
 
 /// What was done on a block device: bytes and operations.

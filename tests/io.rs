@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use support::{Container, MIB, Plan, field, program, skipped};
 
@@ -370,6 +371,54 @@ fn the_machines_io_is_not_seen() {
             "{text}"
         );
     }
+}
+
+/// v1 forgets what a cgroup did that is removed: who keeps asking sees nothing go back.
+#[test]
+fn a_removed_cgroup_takes_nothing_back() {
+    needs_containers!();
+    let Some(disk) = Disk::new() else { return };
+    let container = Plan::usual().start();
+    if container.v2() {
+        return;
+    }
+    disk.counted_for(&container);
+    let below = container.directory("blkio").join("below");
+    fs::create_dir(&below).expect("a cgroup below");
+    let (path, name) = (disk.path.display(), &disk.name);
+    run(&format!(
+        "echo $$ >{}/cgroup.procs
+         exec dd if=/dev/zero of={path} bs=1M count=4 oflag=direct conv=notrunc status=none",
+        below.display()
+    ));
+    let script = format!(
+        "while read -r now; do
+            while read -r name kib; do [ $name != pgpgout ] || out=$kib; done </proc/vmstat
+            while read -r a b name c d e f g h sectors i; do
+                [ $name != {name} ] || all=$sectors; done </proc/diskstats
+            read -r a b c d e f own g </sys/block/{name}/stat
+            echo $out $((all / 2)) $((own / 2))
+        done"
+    );
+    let mut reader = container
+        .program(&["sh", "-c", &script])
+        .preloaded()
+        .start();
+    let mut shown = || {
+        reader.say("now");
+        let line = reader.line().expect("an answer");
+        line.split_whitespace().map(number).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(), [4096.0; 3]);
+    fs::remove_dir(&below).expect("nobody is there");
+    while counted(&container, &disk)[1] > 0 {
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(shown(), [4096.0; 3]);
+    let more =
+        format!("dd if=/dev/zero of={path} bs=1M count=2 oflag=direct conv=notrunc status=none");
+    container.with_shell(&more);
+    assert_eq!(shown(), [6144.0; 3]);
 }
 
 /// The counters of a disk, however they are asked for.

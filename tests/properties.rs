@@ -250,11 +250,12 @@ fn parse_all(a: &[u8], b: &[u8], c: &[u8]) {
         measured: b,
     };
     black_box((values::cpuacct(a, b), cpus.sum(), cpus.rows().count()));
-    black_box(BlockIo::V2(a).sum(|_| true));
+    black_box(BlockIo::V2(a).all());
     black_box(
         BlockIo::V1 {
             bytes: a,
             operations: b,
+            seen: &[],
         }
         .of((8, 0)),
     );

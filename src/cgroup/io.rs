@@ -3,26 +3,60 @@
 //! where the kernel has them.
 #![forbid(unsafe_code)]
 
-use crate::snapshot::{BlockIo, DeviceIo};
+use crate::snapshot::{BlockIo, DeviceIo, SeenDevice};
 use crate::text::{cut, decimal, fields, lines};
 
 impl<'m> BlockIo<'m> {
     /// What the container did on the device `major:minor`; zeros if it never touched it.
     pub fn of(self, device: (u64, u64)) -> DeviceIo {
-        self.sum(|other| other == device)
+        self.sum(Some(device))
+    }
+
+    /// What it did on all devices together.
+    pub fn all(self) -> DeviceIo {
+        self.sum(None)
+    }
+
+    /// Remembers in `seen` what is said of each device, as many as fit, and what it has fallen by.
+    pub fn remember(self, seen: &mut [SeenDevice]) {
+        let BlockIo::V1 {
+            bytes, operations, ..
+        } = self
+        else {
+            return;
+        };
+        for (device, _) in lines(bytes).filter_map(device) {
+            // No disk is 0:0.
+            let slot = seen
+                .iter_mut()
+                .find(|slot| slot.device == device || slot.device == (0, 0));
+            if let Some(slot) = slot {
+                slot.device = device;
+            }
+        }
+        let known = if operations.is_empty() { 3 } else { 6 };
+        for slot in seen {
+            let now = counters(&self.of(slot.device));
+            let before = slot.last.iter_mut().zip(&mut slot.fallen);
+            for ((last, fallen), now) in before.zip(now).take(known) {
+                *fallen = fallen.saturating_add(last.saturating_sub(now));
+                *last = now;
+            }
+        }
     }
 
     /// True if it did anything on one device at most, and that is a disk: then nothing counts twice.
     pub fn is_of_one(self, is_disk: impl FnOnce((u64, u64)) -> bool) -> bool {
         let (BlockIo::V2(text) | BlockIo::V1 { bytes: text, .. }) = self;
         let mut devices = lines(text).filter_map(device).map(|(device, _)| device);
-        devices
-            .next()
-            .is_none_or(|first| devices.all(|other| other == first) && is_disk(first))
+        self.fallen().next().is_none()
+            && devices
+                .next()
+                .is_none_or(|first| devices.all(|other| other == first) && is_disk(first))
     }
 
-    /// What the container did on all devices for which `wanted` holds.
-    pub fn sum(self, mut wanted: impl FnMut((u64, u64)) -> bool) -> DeviceIo {
+    fn sum(self, only: Option<(u64, u64)>) -> DeviceIo {
+        let wanted = |device| only.is_none_or(|only| only == device);
         let mut total = DeviceIo::default();
         let mut add = |text: &[u8], count: fn(&mut DeviceIo, &[u8])| {
             for line in lines(text) {
@@ -35,13 +69,62 @@ impl<'m> BlockIo<'m> {
         };
         match self {
             BlockIo::V2(stat) => add(stat, count_v2),
-            BlockIo::V1 { bytes, operations } => {
+            BlockIo::V1 {
+                bytes, operations, ..
+            } => {
                 add(bytes, count_bytes);
                 add(operations, count_operations);
             }
         }
+        for slot in self.fallen() {
+            if wanted(slot.device) {
+                total.change(slot.fallen, u64::saturating_add);
+            }
+        }
         total
     }
+
+    /// The devices whose counters have fallen.
+    fn fallen(self) -> impl Iterator<Item = &'m SeenDevice> {
+        let seen = match self {
+            BlockIo::V2(_) => &[],
+            BlockIo::V1 { seen, .. } => seen,
+        };
+        seen.iter().filter(|slot| slot.fallen != [0; 6])
+    }
+}
+
+impl DeviceIo {
+    /// Leaves out what was done on another device.
+    pub fn without(&mut self, other: &DeviceIo) {
+        self.change(counters(other), u64::saturating_sub);
+    }
+
+    fn change(&mut self, by: [u64; 6], how: fn(u64, u64) -> u64) {
+        let all = [
+            &mut self.read_bytes,
+            &mut self.written_bytes,
+            &mut self.discarded_bytes,
+            &mut self.reads,
+            &mut self.writes,
+            &mut self.discards,
+        ];
+        for (counter, by) in all.into_iter().zip(by) {
+            *counter = how(*counter, by);
+        }
+    }
+}
+
+/// All counters, bytes first.
+fn counters(of: &DeviceIo) -> [u64; 6] {
+    [
+        of.read_bytes,
+        of.written_bytes,
+        of.discarded_bytes,
+        of.reads,
+        of.writes,
+        of.discards,
+    ]
 }
 
 /// `major:minor` in front of a line, and the rest.
@@ -116,7 +199,7 @@ mod tests {
         assert_eq!(io.of((254, 0)), vda);
         assert_eq!(io.of((8, 0)), DeviceIo::default());
         assert!(!io.is_of_one(|_| true));
-        assert_eq!(io.sum(|_| true).read_bytes, 4097);
+        assert_eq!(io.all().read_bytes, 4097);
     }
 
     #[test]
@@ -124,6 +207,7 @@ mod tests {
         let io = BlockIo::V1 {
             bytes: b"254:0 Read 4096\n254:0 Write 8192\n254:0 Sync 12288\n254:0 Async 0\n254:0 Discard 16\n254:0 Total 12304\nTotal 12304\n",
             operations: b"254:0 Read 1\n254:0 Write 2\n254:0 Discard 3\n254:0 Total 6\nTotal 6\n",
+            seen: &[],
         };
         let vda = DeviceIo {
             read_bytes: 4096,
@@ -135,7 +219,7 @@ mod tests {
         };
         assert_eq!(io.of((254, 0)), vda);
         assert_eq!(io.of((254, 1)), DeviceIo::default());
-        assert_eq!(io.sum(|_| true), vda);
+        assert_eq!(io.all(), vda);
         assert!(io.is_of_one(|device| device == (254, 0)));
     }
 
@@ -144,9 +228,59 @@ mod tests {
         let io = BlockIo::V1 {
             bytes: b"Total 0\n",
             operations: b"",
+            seen: &[],
         };
-        assert_eq!(io.sum(|_| true), DeviceIo::default());
+        assert_eq!(io.all(), DeviceIo::default());
         assert_eq!(BlockIo::V2(b"").of((0, 0)), DeviceIo::default());
         assert!(BlockIo::V2(b"").is_of_one(|_| false));
+    }
+
+    #[test]
+    fn what_a_cgroup_did_stays_when_it_is_removed() {
+        let io = |bytes, operations| BlockIo::V1 {
+            bytes,
+            operations,
+            seen: &[],
+        };
+        let mut seen = [SeenDevice::default(); 2];
+        let shown = |io: BlockIo, seen: &[SeenDevice]| {
+            let BlockIo::V1 {
+                bytes, operations, ..
+            } = io
+            else {
+                panic!("v1")
+            };
+            let all = BlockIo::V1 {
+                bytes,
+                operations,
+                seen,
+            };
+            let DeviceIo {
+                read_bytes, reads, ..
+            } = all.of((8, 0));
+            (read_bytes, reads, all.all().read_bytes)
+        };
+        for (bytes, operations, expected) in [
+            (
+                &b"8:0 Read 50\n8:16 Read 7\n"[..],
+                &b"8:0 Read 5\n"[..],
+                (50, 5, 57),
+            ),
+            (b"8:0 Read 90\n8:16 Read 7\n", b"8:0 Read 9\n", (90, 9, 97)),
+            (b"8:0 Read 30\n8:16 Read 7\n", b"8:0 Read 3\n", (90, 9, 97)),
+            // Only bytes were asked for, and a third device is one too many.
+            (b"8:0 Read 31\n8:16 Read 7\n8:32 Read 1\n", b"", (91, 6, 99)),
+            (
+                b"8:0 Read 32\n8:16 Read 7\n8:32 Read 1\n",
+                b"8:0 Read 4\n",
+                (92, 10, 100),
+            ),
+            (b"Total 0\n", b"Total 0\n", (92, 10, 99)),
+            (b"8:0 Read 1\n", b"8:0 Read 1\n", (93, 11, 100)),
+        ] {
+            let now = io(bytes, operations);
+            now.remember(&mut seen);
+            assert_eq!(shown(now, &seen), expected);
+        }
     }
 }

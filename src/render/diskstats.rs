@@ -62,12 +62,12 @@ fn values(io: &DeviceIo) -> impl Iterator<Item = u64> + use<> {
 /// All that the container read from and wrote to disks, without what stacked devices count again;
 /// `host` is the kernel's `/proc/diskstats`.
 pub fn total(host: &[u8], io: BlockIo<'_>) -> DeviceIo {
-    io.sum(|device| {
-        let disk = lines(host)
-            .filter_map(Disk::parse)
-            .find(|disk| disk.device == device);
-        !disk.is_some_and(|disk| is_stacked(disk.name))
-    })
+    let mut total = io.all();
+    let disks = lines(host).filter_map(Disk::parse);
+    for disk in disks.filter(|disk| is_stacked(disk.name)) {
+        total.without(&io.of(disk.device));
+    }
+    total
 }
 
 /// True for the name of a device that lies on others.
