@@ -423,7 +423,8 @@ fn load<'m, K: Kernel>(
 /// When the container started, in seconds since 1970: as much later than the host as its PID 1
 /// is younger.
 fn btime(host: u64, age: &Age) -> u64 {
-    host.saturating_add(age.start_ticks / gather::USER_HZ)
+    const USER_HZ: u64 = 100;
+    host.saturating_add(age.start_ticks / USER_HZ)
 }
 
 /// Writes a text into what is left of the arena; nothing is divided from it afterwards.

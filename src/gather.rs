@@ -50,8 +50,7 @@ pub trait Kernel {
         namespace_of(self)
     }
 
-    /// When that namespace's PID 1 started, ticks since boot, down to a whole second; `None` where it
-    /// is hidden.
+    /// When that namespace's PID 1 started, ticks since boot; `None` where it is hidden.
     fn start_ticks(&self) -> Option<u64> {
         start_of(self)
     }
@@ -252,9 +251,6 @@ pub fn namespace_of<K: Kernel + ?Sized>(kernel: &K) -> Option<u64> {
     decimal(link.strip_prefix(b"pid:[")?.strip_suffix(b"]")?)
 }
 
-/// Ticks in a second (`include/asm-generic/param.h`).
-pub const USER_HZ: u64 = 100;
-
 /// Nanoseconds, which is what the kernel counts in, of a tick of USER_HZ.
 const TICK_NS: u64 = 10_000_000;
 
@@ -265,10 +261,7 @@ pub fn start_of<K: Kernel + ?Sized>(kernel: &K) -> Option<u64> {
         .read(c"/proc/1/stat", &mut Arena::new(&mut room))
         .ok()?;
     // A time namespace can move it to before the boot, and the kernel prints it without its sign.
-    let ticks = start_ticks(stat).filter(|ticks| *ticks < i64::MAX as u64 / TICK_NS)?;
-    // btime has whole seconds: with a start of whole seconds it and the start times of tasks come to the
-    // moments that they do without the library.
-    Some(ticks.saturating_sub(ticks % USER_HZ))
+    start_ticks(stat).filter(|ticks| *ticks < i64::MAX as u64 / TICK_NS)
 }
 
 /// Asks `kernel` for [`Kernel::is_alone`], outside of the host's PID namespace: whether that
