@@ -22,12 +22,12 @@ is_count() { [[ $1 =~ ^[1-9][0-9]*$ ]]; }
 is_decimal() { [[ $1 =~ ^[0-9]+(\.[0-9]*)?$|^\.[0-9]+$ ]]; }
 
 # preloadable FILE: a copy of it in the caller's own $work, which LD_PRELOAD can name: it takes spaces and
-# colons for separators.
+# colons for separators. What is not on the disk yet would count as memory that a program has written to.
 preloadable() {
   case $work in *[[:space:]:]*) die "needs a TMPDIR without spaces and colons: LD_PRELOAD cannot name $work" ;; esac
   local name=${1##*/}
   name=$work/${name//[[:space:]:]/_}
-  install -m 755 "$1" "$name" && echo "$name"
+  install -m 755 "$1" "$name" && sync "$name" && echo "$name"
 }
 
 # --- packages ---------------------------------------------------------------
