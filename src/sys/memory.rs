@@ -293,7 +293,7 @@ impl<T> TryCell<T> {
 
     /// The same with a few tries: whoever has it may be done with it in a moment.
     pub fn take_soon(&self) -> Option<Taken<'_, T>> {
-        (0..32).find_map(|_| {
+        (0..256).find_map(|_| {
             let taken = self.take();
             if taken.is_none() {
                 let_others_run();
