@@ -3,7 +3,7 @@
 //! the same functions here, so that they agree.
 #![forbid(unsafe_code)]
 
-use crate::files::{DeviceStat, NodeFile, VirtualFile};
+use crate::files::{DeviceStat, NodeFile, VirtualFile, last_component};
 use crate::gather::{self, Kernel, Place};
 use crate::ledger::{HostCounts, Sample};
 use crate::log::{Failure, Trouble};
@@ -243,20 +243,12 @@ fn vmstat_inputs<'m, K: Kernel>(
 }
 
 /// True if the device is known to lie on no other: sysfs has its name.
-fn is_disk<K: Kernel>(kernel: &K, (major, minor): (u64, u64), arena: &mut Arena) -> bool {
+fn is_disk<K: Kernel>(kernel: &K, device: (u64, u64), arena: &mut Arena) -> bool {
     let mut room = [0; 64];
-    let mut path = Out::new(&mut room);
-    path.bytes(b"/sys/dev/block/");
-    path.decimal(major);
-    path.byte(b':');
-    path.decimal(minor);
-    path.byte(0);
-    let link = path
-        .finish()
-        .and_then(|path| CStr::from_bytes_until_nul(path).ok())
+    let link = DeviceStat { device }
+        .link(&mut room)
         .and_then(|path| kernel.read_link(path, &mut arena.scratch()).ok());
-    link.and_then(|link| link.rsplit(|b| *b == b'/').next())
-        .is_some_and(|name| !diskstats::is_stacked(name))
+    link.is_some_and(|link| !diskstats::is_stacked(last_component(link)))
 }
 
 /// When the container started, in ticks of the host's clock: what start times are counted from.

@@ -13,6 +13,7 @@ use crate::live;
 use crate::log::{self, Failure, Trouble};
 use crate::render::task_stat;
 use crate::settings::Settings;
+use crate::state::DIRECTORIES;
 use crate::sys::{self, Errno, Fd};
 use crate::text::{Out, trim};
 use core::ffi::{CStr, c_int};
@@ -489,12 +490,11 @@ const OWNERS: u32 = 0o700;
 
 /// The fallback: a file in a directory that can be written, unlinked at once.
 fn create_in_directory(name: &CStr, settings: &Settings) -> Option<Fd> {
-    let usual: [&[u8]; 3] = [b"/dev/shm", b"/run", b"/tmp"];
     let now = sys::clock_us(libc::CLOCK_MONOTONIC).unwrap_or(0);
     settings
         .state
         .into_iter()
-        .chain(usual)
+        .chain(DIRECTORIES)
         .find_map(|directory| {
             let mut room = [0; DIRECTORY_PATH];
             let mut path = Out::new(&mut room);

@@ -299,10 +299,19 @@ impl DeviceStat {
 
     /// Where the kernel has it, whatever the device is called.
     pub fn path(self, room: &mut [u8; 64]) -> Option<&CStr> {
+        self.below(b"/stat\0", room)
+    }
+
+    /// A link whose last component is what the device is called.
+    pub fn link(self, room: &mut [u8; 64]) -> Option<&CStr> {
+        self.below(b"\0", room)
+    }
+
+    fn below<'r>(self, end: &[u8], room: &'r mut [u8; 64]) -> Option<&'r CStr> {
         let mut path = Out::new(room);
         path.bytes(b"/sys/dev/block/");
         self.number(&mut path);
-        path.bytes(b"/stat\0");
+        path.bytes(end);
         CStr::from_bytes_until_nul(path.finish()?).ok()
     }
 

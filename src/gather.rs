@@ -681,11 +681,10 @@ pub fn cpu_time<'m, K: Kernel>(
 
 /// How old the container is.
 pub fn age<K: Kernel>(kernel: &K) -> Result<Age, Failure> {
-    const TICK_US: u64 = 10_000;
     let unreadable = |e| (Trouble::Unreadable, e);
     let start_ticks = kernel.start_ticks().ok_or(unreadable(Errno::MISSING))?;
     let now = kernel.boot_us().map_err(unreadable)?;
-    let age_us = now.saturating_sub(start_ticks.saturating_mul(TICK_US));
+    let age_us = now.saturating_sub(start_ticks.saturating_mul(ledger::TICK_US));
     Ok(Age {
         age_us,
         start_ticks,

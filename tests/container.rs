@@ -3,8 +3,8 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -730,22 +730,9 @@ fn moved_process() {
     needs_containers!();
     let [first, second] = [512, 300].map(|mib| Plan::new().memory(mib * MIB).start());
     let script = "while read -r l; do read -r n kib r </proc/meminfo; echo $kib; done";
-    let mut reader = Command::new("sh")
-        .args(["-c", script])
-        .env("LD_PRELOAD", support::library())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("sh");
-    let mut ask = reader.stdin.take().expect("a pipe");
-    let mut said = BufReader::new(reader.stdout.take().expect("a pipe")).lines();
-    let mut shown = |pause_ms| {
-        sleep(Duration::from_millis(pause_ms));
-        writeln!(ask, "now").expect("it listens");
-        let line = said.next().expect("it answers").expect("text");
-        line.parse::<u64>().expect("a number") >> 10
-    };
-    let pid = reader.id().to_string();
+    let mut reader = Reader::start(script);
+    let pid = reader.shell.id().to_string();
+    let mut shown = |pause_ms| reader.says_after(pause_ms) >> 10;
     let to = |container: &Container| {
         std::fs::write(container.directory("memory").join("cgroup.procs"), &pid).expect("moved");
     };
@@ -760,8 +747,43 @@ fn moved_process() {
     }
     to(&first);
     assert_eq!(shown(1000), 512);
-    let _ = reader.kill();
-    let _ = reader.wait();
+}
+
+/// A shell with the library, outside of all containers, that runs a loop over lines: it says a number for
+/// each.
+struct Reader {
+    shell: Child,
+    ask: ChildStdin,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Reader {
+    fn start(script: &str) -> Reader {
+        let mut shell = Command::new("sh")
+            .args(["-c", script])
+            .env("LD_PRELOAD", support::library())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sh");
+        let ask = shell.stdin.take().expect("a pipe");
+        let said = BufReader::new(shell.stdout.take().expect("a pipe")).lines();
+        Reader { shell, ask, said }
+    }
+
+    fn says_after(&mut self, pause_ms: u64) -> u64 {
+        sleep(Duration::from_millis(pause_ms));
+        writeln!(self.ask, "now").expect("it listens");
+        let line = self.said.next().expect("it answers").expect("text");
+        line.parse().expect("a number")
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
 }
 
 /// It takes nothing of the first one's CPU time along, neither to its own eyes nor to those of the
@@ -774,27 +796,13 @@ fn moved_process_and_cpu_time() {
     let burn = "exec 2>/dev/null; sh -c 'ulimit -t 2; while :; do :; done'; true";
     first.program(&["sh", "-c", burn]).output().text();
     let script = "while read -r l; do read -r n user nice system r </proc/stat; echo $((user + nice + system)); done";
-    let mut reader = Command::new("sh")
-        .args(["-c", script])
-        .env("LD_PRELOAD", support::library())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("sh");
-    let mut ask = reader.stdin.take().expect("a pipe");
-    let mut said = BufReader::new(reader.stdout.take().expect("a pipe")).lines();
-    let mut busy = |pause_ms| {
-        sleep(Duration::from_millis(pause_ms));
-        writeln!(ask, "now").expect("it listens");
-        let line = said.next().expect("it answers").expect("text");
-        line.parse::<u64>().expect("a number")
-    };
-    let pid = reader.id().to_string();
+    let mut reader = Reader::start(script);
+    let pid = reader.shell.id().to_string();
     for (container, least, most) in [(&first, 150, 400), (&second, 0, 100)] {
         for directory in container.all_directories() {
             std::fs::write(directory.join("cgroup.procs"), &pid).expect("moved");
         }
-        let shown = busy(1100);
+        let shown = reader.says_after(1100);
         assert!((least..most).contains(&shown), "{shown}");
     }
     let other = second.with("cat /proc/stat");
@@ -803,8 +811,6 @@ fn moved_process_and_cpu_time() {
         .iter()
         .sum();
     assert!(other < 100.0, "{other}");
-    let _ = reader.kill();
-    let _ = reader.wait();
 }
 
 /// At the machine's root a limit that is handed in is the only one: files and calls agree on it.
