@@ -1,14 +1,14 @@
-//! The pure parts alone: parsing what the kernel says and printing what a program reads, without
-//! a system call. `scripts/bench pure`, or `cargo bench`.
+//! Benchmarks of the pure code: parsing the kernel's texts and rendering what a program reads, without a
+//! system call. Run with `scripts/bench pure` or `cargo bench`.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use proclens::cgroup::{Hierarchy, cpus, mounts, values};
-use proclens::render::{cpuinfo, meminfo, task_stat};
-use proclens::snapshot::{CpuList, Cpus, Memory};
+use proclens::cgroup::{Hierarchy, counters, cpus, mounts};
+use proclens::procfs::render::{cpuinfo, meminfo, task_stat};
 use proclens::text::Out;
+use proclens::values::{CpuList, Cpus, Memory};
 use std::hint::black_box;
 
-/// As much `/proc/cpuinfo` as a machine of `count` CPUs prints.
+/// A `/proc/cpuinfo` as long as that of a machine with `count` CPUs.
 fn cpuinfo_of(count: u32) -> Vec<u8> {
     let own = std::fs::read_to_string("/proc/cpuinfo").expect("/proc is mounted");
     let stanza = own.split("\n\n").next().expect("one CPU at least");
@@ -18,7 +18,7 @@ fn cpuinfo_of(count: u32) -> Vec<u8> {
         .into_bytes()
 }
 
-/// A mount table of `count` lines, the cgroup's own the last.
+/// A mount table of `count` lines. The cgroup mount is the last line.
 fn mounts_of(count: usize) -> Vec<u8> {
     let other = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n";
     let own = "41 31 0:38 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw\n";
@@ -26,7 +26,7 @@ fn mounts_of(count: usize) -> Vec<u8> {
 }
 
 fn pure(c: &mut Criterion) {
-    let mut room = vec![0; 1 << 20];
+    let mut buffer = vec![0; 1 << 20];
     let host = std::fs::read("/proc/meminfo").expect("/proc is mounted");
     let memory = Memory {
         limit: 512 << 20,
@@ -35,7 +35,7 @@ fn pure(c: &mut Criterion) {
     };
     c.bench_function("meminfo: render", |b| {
         b.iter(|| {
-            let mut out = Out::new(&mut room);
+            let mut out = Out::new(&mut buffer);
             meminfo::render(black_box(&host), &memory, &mut out);
             out.finish().map(<[u8]>::len)
         });
@@ -44,7 +44,7 @@ fn pure(c: &mut Criterion) {
     let stat = b"anon 4096\nfile 8192\nkernel_stack 1\nslab_reclaimable 1\nslab_unreclaimable 2\n"
         .repeat(10);
     c.bench_function("memory.stat: parse", |b| {
-        b.iter(|| values::memory_stat(black_box(&stat)))
+        b.iter(|| counters::memory_stat(black_box(&stat)))
     });
 
     let mut group = c.benchmark_group("cpuinfo: render two of");
@@ -54,11 +54,12 @@ fn pure(c: &mut Criterion) {
             count: 2,
             list: CpuList(b"0-1"),
             quota: None,
+            own: &[],
         };
         group.throughput(Throughput::Bytes(host.len() as u64));
         group.bench_function(count.to_string(), |b| {
             b.iter(|| {
-                let mut out = Out::new(&mut room);
+                let mut out = Out::new(&mut buffer);
                 cpuinfo::render(black_box(&host), &cpus, &mut out);
                 out.finish().map(<[u8]>::len)
             });
@@ -78,7 +79,7 @@ fn pure(c: &mut Criterion) {
     let line = std::fs::read("/proc/self/stat").expect("/proc is mounted");
     c.bench_function("task stat: shift", |b| {
         b.iter(|| {
-            let mut out = Out::new(&mut room);
+            let mut out = Out::new(&mut buffer);
             task_stat::render(black_box(&line), 1, &mut out)
         });
     });

@@ -1,30 +1,30 @@
-//! What users may set: one table of names, values and meanings, for the environment
-//! (`PROCLENS_CPUS`), for `/etc/proclens.conf` (`cpus`), for the library and for the tool.
-//! Text in, values out; who reads the environment and the file is `config.rs`.
+//! The settings that users can change: one table of names, values and meanings, for the environment
+//! (`PROCLENS_CPUS`), for `/etc/proclens.conf` (`cpus`), for the library and for the tool. This module
+//! parses text into values. `runtime/config.rs` reads the environment and the file.
 #![forbid(unsafe_code)]
 
-use crate::snapshot::{Quota, Rounding};
 use crate::text::{cut, decimal, leading_decimal, lines, trim};
+use crate::values::{Quota, Rounding};
 
-/// The values in force. Text is borrowed from where it was read.
+/// The settings in force. Text is borrowed from the memory that it was read into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings<'s> {
-    /// `PROCLENS`: false passes everything through.
+    /// `PROCLENS`: false turns the library off, so that programs see the host.
     pub on: bool,
-    /// `PROCLENS_CPUS`: one more quota in the minimum.
+    /// `PROCLENS_CPUS`: an additional quota. The tightest quota applies.
     pub cpus: Option<Quota>,
-    /// `PROCLENS_MEMORY`: one more limit in the minimum, in bytes.
+    /// `PROCLENS_MEMORY`: an additional limit in bytes. The tightest limit applies.
     pub memory: Option<u64>,
     /// `PROCLENS_CPU_ROUND`.
     pub rounding: Rounding,
-    /// `PROCLENS_TIME`: false leaves uptime, btime and start times the host's.
+    /// `PROCLENS_TIME`: false keeps uptime, btime and start times those of the host.
     pub container_time: bool,
-    /// `PROCLENS_STATE`: the directory of the shared state; `None` is the first that can be
-    /// written of the usual ones.
+    /// `PROCLENS_STATE`: the directory of the shared state. `None` selects the first usable one of the
+    /// usual directories.
     pub state: Option<&'s [u8]>,
-    /// `PROCLENS_SAMPLER`: false keeps the background sampler from being started.
+    /// `PROCLENS_SAMPLER`: false prevents the library from starting the background sampler.
     pub sampler: bool,
-    /// `PROCLENS_IO_URING`: true lets `io_uring_setup` through.
+    /// `PROCLENS_IO_URING`: false makes `io_uring_setup` fail with ENOSYS.
     pub io_uring: bool,
     /// `PROCLENS_SKIP`: globs with `:` between, matched against the program's path.
     pub skip: Option<&'s [u8]>,
@@ -32,20 +32,20 @@ pub struct Settings<'s> {
     pub log: Log,
 }
 
-/// How much is said on stderr.
+/// Which messages are written to stderr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Log {
-    /// Nothing.
+    /// No messages.
     #[default]
     Off,
-    /// What could not be done and what was answered instead, once per process.
+    /// Failures and what the program got instead, once for each virtual file; and invalid settings.
     Warn,
-    /// Also what was answered.
+    /// Also the content that the program got.
     Debug,
 }
 
 impl Settings<'_> {
-    /// What holds where nothing is set.
+    /// The settings that apply if the user sets nothing.
     pub const DEFAULT: Settings<'static> = Settings {
         on: true,
         cpus: None,
@@ -54,24 +54,24 @@ impl Settings<'_> {
         container_time: true,
         state: None,
         sampler: true,
-        io_uring: false,
+        io_uring: true,
         skip: None,
         log: Log::Off,
     };
 }
 
-/// One of the settings, as users meet it.
+/// One setting, as users see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name {
-    /// Without `PROCLENS_` and in lower case; the switch `PROCLENS` itself is `proclens`.
+    /// The name without `PROCLENS_`, in lower case. The switch `PROCLENS` itself is `proclens`.
     pub name: &'static str,
-    /// The values that make sense, as a sentence can end with them.
+    /// The valid values, as the end of a sentence.
     pub values: &'static str,
-    /// What is set, in a line.
+    /// What the setting does, in one line.
     pub meaning: &'static str,
 }
 
-/// All settings, for help texts and for saying why a value was ignored.
+/// All settings, for help texts and for explaining why a value was ignored.
 pub const NAMES: [Name; 10] = {
     const fn name(name: &'static str, values: &'static str, meaning: &'static str) -> Name {
         Name {
@@ -114,8 +114,8 @@ pub const NAMES: [Name; 10] = {
         ),
         name(
             "io_uring",
-            "off, on",
-            "off: io_uring is refused, so that file reads can be seen",
+            "on, off",
+            "off: io_uring_setup fails with ENOSYS, so that programs read files with calls that the library sees",
         ),
         name(
             "skip",
@@ -127,8 +127,8 @@ pub const NAMES: [Name; 10] = {
 };
 
 impl<'s> Settings<'s> {
-    /// Sets `name` (as in [`NAMES`]) to `value`; false if there is no such name or the value
-    /// makes no sense, and then nothing is changed.
+    /// Sets `name` (as in [`NAMES`]) to `value`. Returns false and changes nothing if the name does not
+    /// exist or the value is invalid.
     pub fn set(&mut self, name: &[u8], value: &'s [u8]) -> bool {
         let value = trim(value);
         match name {
@@ -165,7 +165,7 @@ impl<'s> Settings<'s> {
         }
     }
 
-    /// Takes what one environment string `PROCLENS…=value` says. `None`: it is not ours.
+    /// Applies one environment string `PROCLENS…=value`. `None` if the string is not a setting.
     pub fn set_from_environment(&mut self, entry: &'s [u8]) -> Option<bool> {
         let (name, value) = cut(entry, b'=')?;
         let rest = name.strip_prefix(b"PROCLENS")?;
@@ -183,8 +183,8 @@ impl<'s> Settings<'s> {
         Some(self.set(lower, value))
     }
 
-    /// Takes what a file of `key = value` lines says; empty lines and lines that begin with `#`
-    /// mean nothing. Each line that cannot be used is handed to `ignored`.
+    /// Applies a file of `key = value` lines. Skips empty lines and lines that begin with `#`. Calls
+    /// `ignored` with each line that is invalid.
     pub fn set_from_file(&mut self, file: &'s [u8], mut ignored: impl FnMut(&'s [u8])) {
         for line in lines(file).map(trim) {
             if line.is_empty() || line.first() == Some(&b'#') {
@@ -198,9 +198,9 @@ impl<'s> Settings<'s> {
         }
     }
 
-    /// What is in force where `file` is what the file of settings says and `environment` has the
-    /// strings that begin with `PROCLENS`: the environment is above the file. Each line and string
-    /// that cannot be used is handed to `ignored`.
+    /// Computes the settings in force. `file` is the text of the settings file, and `environment`
+    /// yields the strings that begin with `PROCLENS`. The environment overrides the file. Calls
+    /// `ignored` with each line and string that is invalid.
     pub fn of(
         file: &'s [u8],
         environment: impl Iterator<Item = &'s [u8]>,
@@ -216,7 +216,7 @@ impl<'s> Settings<'s> {
         settings
     }
 
-    /// True if `path`, the program's executable, is one that `PROCLENS_SKIP` names.
+    /// True if `PROCLENS_SKIP` matches `path`, the executable of the program.
     pub fn skips(&self, path: &[u8]) -> bool {
         self.skip.is_some_and(|globs| {
             globs
@@ -248,7 +248,8 @@ fn option<T>(meaning: Option<T>, into: &mut Option<T>) -> bool {
     understood
 }
 
-/// `1.5` as microseconds in a period of a second; at least a thousandth, at most 65,536 CPUs.
+/// Parses a number of CPUs such as `1.5` into microseconds per period of a second. At least a
+/// thousandth of a CPU, at most 65,536 CPUs.
 fn quota(text: &[u8]) -> Option<Quota> {
     let (whole, fraction) = cut(text, b'.').unwrap_or((text, b"0"));
     let whole = decimal(whole)?;
@@ -269,8 +270,9 @@ fn quota(text: &[u8]) -> Option<Quota> {
         })
 }
 
-/// Bytes, or with K, M, G, Ki, Mi, Gi: all of them powers of 1024, as Docker reads `-m 512M` and
-/// Kubernetes `512Mi`. At least one page, for a machine of nothing is not one.
+/// Parses a number of bytes, or a number with K, M, G, Ki, Mi, Gi. All units are powers of 1024, as
+/// Docker reads `-m 512M` and Kubernetes `512Mi`. At least one page, because a machine without memory
+/// cannot run.
 fn size(text: &[u8]) -> Option<u64> {
     let (number, unit) = leading_decimal(text)?;
     let shift = match unit {
@@ -284,10 +286,10 @@ fn size(text: &[u8]) -> Option<u64> {
     (4096..u64::MAX).contains(&bytes).then_some(bytes)
 }
 
-/// A glob against a whole path: `*` is any run of bytes (slashes too), `?` any one byte.
+/// Matches a glob against a whole path: `*` is any run of bytes (including slashes), `?` any one byte.
 fn matches(glob: &[u8], text: &[u8]) -> bool {
     let (mut glob, mut text) = (glob, text);
-    // Where to go on when what followed the last star did not fit: one byte further on.
+    // Where to continue if the text after the last star did not match: one byte further on.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         match (glob.split_first(), text.split_first()) {

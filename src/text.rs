@@ -1,13 +1,13 @@
 //! Scanning and printing of the kernel's text formats: bytes in, values out.
 //!
-//! Nothing here panics, allocates or knows what a file is called. What does not fit the
-//! format is `None`, never a guess.
+//! These functions do not panic or allocate, and they know no file name. Text that does not have the
+//! expected format gives `None`, never a guess.
 #![forbid(unsafe_code)]
 
 use memchr::memchr;
 
-/// The lines of `text`, without their newlines. A last line without one counts; an empty
-/// rest after the last newline does not.
+/// The lines of `text`, without their newlines. A last line without a newline counts; an empty
+/// remainder after the last newline does not.
 pub fn lines(text: &[u8]) -> Lines<'_> {
     Lines { rest: text }
 }
@@ -19,7 +19,7 @@ pub struct Lines<'t> {
 }
 
 impl<'t> Lines<'t> {
-    /// What has not been handed out yet.
+    /// The lines that the iterator has not returned yet.
     pub fn rest(&self) -> &'t [u8] {
         self.rest
     }
@@ -38,12 +38,19 @@ impl<'t> Iterator for Lines<'t> {
     }
 }
 
-/// Splits at the first `separator`, which belongs to neither half.
+/// Splits at the first `separator`; neither half contains the separator.
 pub fn cut(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     let at = memchr(separator, text)?;
     let (head, tail) = text.split_at_checked(at)?;
     let (_, tail) = tail.split_first()?;
     Some((head, tail))
+}
+
+/// The fields of a `stat` file of `/proc/PID` from the third on, the state. The second, the command, may hold
+/// spaces and parentheses: what follows it begins behind its last parenthesis.
+pub fn stat_fields(stat: &[u8]) -> Option<Fields<'_>> {
+    let end = memchr::memrchr(b')', stat)?;
+    stat.get(end.checked_add(1)?..).map(fields)
 }
 
 /// The fields of one line: runs of bytes between spaces and tabs.
@@ -81,8 +88,8 @@ pub fn trim(text: &[u8]) -> &[u8] {
     text.trim_ascii()
 }
 
-/// A number of decimal digits and nothing else. One too large for 64 bits is `u64::MAX`:
-/// the kernel prints "no limit" in several widths, and all of them mean "more than there is".
+/// A number that consists of decimal digits only. A number too large for 64 bits is `u64::MAX`:
+/// the kernel prints "no limit" in several widths, and all of them mean "more than exists".
 pub fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
@@ -98,7 +105,7 @@ pub fn decimal(text: &[u8]) -> Option<u64> {
     Some(value)
 }
 
-/// The number in front of `text` and what follows it.
+/// The number at the start of `text`, and the text after the number.
 pub fn leading_decimal(text: &[u8]) -> Option<(u64, &[u8])> {
     let (number, rest) = text.split_at_checked(digits(text))?;
     Some((decimal(number)?, rest))
@@ -110,19 +117,19 @@ pub fn digits(text: &[u8]) -> usize {
     text.iter().position(is_other).unwrap_or(text.len())
 }
 
-/// A growing text in a fixed piece of memory. What does not fit is dropped and remembered:
-/// [`Out::finish`] then answers `None`, so that half a file never leaves.
+/// A growing text in a buffer of fixed size. The writer drops text that does not fit, and
+/// [`Out::finish`] then returns `None`, so that no caller gets half a file.
 pub struct Out<'b> {
-    room: &'b mut [u8],
+    buffer: &'b mut [u8],
     len: usize,
     overflowed: bool,
 }
 
 impl<'b> Out<'b> {
     /// An empty text that may grow to `room.len()` bytes.
-    pub fn new(room: &'b mut [u8]) -> Self {
+    pub fn new(buffer: &'b mut [u8]) -> Self {
         Out {
-            room,
+            buffer,
             len: 0,
             overflowed: false,
         }
@@ -131,7 +138,7 @@ impl<'b> Out<'b> {
     /// Appends `text`.
     pub fn bytes(&mut self, text: &[u8]) {
         let end = self.len.saturating_add(text.len());
-        match self.room.get_mut(self.len..end) {
+        match self.buffer.get_mut(self.len..end) {
             Some(space) => {
                 for (to, from) in space.iter_mut().zip(text) {
                     *to = *from;
@@ -195,16 +202,24 @@ impl<'b> Out<'b> {
         if self.overflowed {
             return None;
         }
-        let Out { room, len, .. } = self;
-        room.get(..len)
+        let Out { buffer, len, .. } = self;
+        buffer.get(..len)
     }
 }
 
-/// The number behind `name` in a table of `name number` lines.
+/// The number after `name` in a table of `name number` lines.
 pub fn field(text: &[u8], name: &[u8]) -> Option<u64> {
     lines(text).find_map(|line| {
         let (key, value) = cut(line, b' ')?;
         (key == name).then(|| decimal(trim(trim(value).strip_suffix(b"kB").unwrap_or(value))))?
+    })
+}
+
+/// The number that `digits` write in base 10 or 16, without a prefix; 0 for no digits.
+pub fn number_in_base(digits: &[u8], base: u64) -> Option<u64> {
+    digits.iter().try_fold(0u64, |number, digit| {
+        let digit = u64::from(char::from(*digit).to_digit(16)?);
+        number.checked_mul(base)?.checked_add(digit)
     })
 }
 

@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::linux::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -70,8 +70,8 @@ impl Disk {
         // Tests run beside each other.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let device = fs::metadata(directory).expect("target").st_dev();
+        let directory = support::scratch();
+        let device = fs::metadata(&directory).expect("target").st_dev();
         let (major, minor) = (libc::major(device), libc::minor(device));
         let node = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()?;
         let whole = if node.join("partition").exists() {
@@ -107,7 +107,7 @@ impl Disk {
         })
     }
 
-    /// v1 counts the I/O of a disk from the first throttling rule on that anyone ever gave it
+    /// v1 counts the I/O of a disk from the first throttling rule on that was ever set
     /// (Linux 6.10): one that throttles nothing.
     fn counted_for(&self, container: &Container) {
         if container.v2() {
@@ -423,7 +423,7 @@ fn a_removed_cgroup_takes_nothing_back() {
 
 /// The counters of a disk, however they are asked for.
 #[test]
-fn a_disk_says_one_thing() {
+fn all_files_agree_about_a_disk() {
     needs_containers!();
     let Some(disk) = Disk::new() else { return };
     let container = Plan::usual().start();
@@ -747,33 +747,94 @@ fn nodes_are_no_contradiction() {
 #[test]
 #[ignore = "boots the VM: scripts/test v2 runs it"]
 fn in_the_vm() {
-    let here = std::env::current_exe().expect("this program");
-    let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("io-vm");
-    let output = File::create(&log).expect("a log");
-    let status = Command::new("scripts/lab/vm")
-        .args([
-            "--swap",
-            "512M",
-            "--cpus",
-            "2",
-            "--timeout",
-            "1800",
-            "--",
-            "env",
-        ])
-        .arg(format!("PROCLENS_LIBRARY={}", support::library().display()))
-        .arg(here)
-        .args(["--test-threads=1", "--show-output"])
-        .args(["alone", "swapping", "pressure"])
-        .stderr(output.try_clone().expect("the log"))
-        .stdout(output)
-        .status()
-        .expect("scripts/lab/vm");
-    let said = fs::read_to_string(&log).expect("the log");
-    let _ = fs::remove_file(&log);
+    let machine = ["--swap", "512M", "--cpus", "2", "--timeout", "1800"];
+    let (status, said) =
+        support::this_program_in_the_vm(&machine, &["alone", "swapping", "pressure"]);
     for line in said.lines().filter(|line| line.starts_with("skipped: ")) {
         println!("in the VM, {line}");
     }
     assert!(status.success(), "{said}");
-    assert!(said.contains("4 passed; 0 failed"), "{said}");
+    assert!(said.contains("5 passed; 0 failed"), "{said}");
+}
+
+/// Lines of vmstat that meminfo has under another name, and what one counts in kB (NUMBERS section 7).
+#[test]
+fn vmstat_agrees_with_meminfo() {
+    needs_containers!();
+    const SAME: [(&str, &str, f64); 25] = [
+        ("nr_free_pages", "MemFree:", 4.0),
+        ("nr_mlock", "Mlocked:", 4.0),
+        ("nr_anon_pages", "AnonPages:", 4.0),
+        ("nr_mapped", "Mapped:", 4.0),
+        ("nr_shmem", "Shmem:", 4.0),
+        ("nr_dirty", "Dirty:", 4.0),
+        ("nr_writeback", "Writeback:", 4.0),
+        ("nr_inactive_anon", "Inactive(anon):", 4.0),
+        ("nr_active_anon", "Active(anon):", 4.0),
+        ("nr_inactive_file", "Inactive(file):", 4.0),
+        ("nr_active_file", "Active(file):", 4.0),
+        ("nr_unevictable", "Unevictable:", 4.0),
+        ("nr_zone_inactive_anon", "Inactive(anon):", 4.0),
+        ("nr_zone_active_anon", "Active(anon):", 4.0),
+        ("nr_zone_inactive_file", "Inactive(file):", 4.0),
+        ("nr_zone_active_file", "Active(file):", 4.0),
+        ("nr_zone_unevictable", "Unevictable:", 4.0),
+        ("nr_slab_reclaimable", "SReclaimable:", 4.0),
+        ("nr_slab_unreclaimable", "SUnreclaim:", 4.0),
+        ("nr_page_table_pages", "PageTables:", 4.0),
+        ("nr_kernel_stack", "KernelStack:", 1.0),
+        ("nr_anon_transparent_hugepages", "AnonHugePages:", 2048.0),
+        ("nr_shmem_hugepages", "ShmemHugePages:", 2048.0),
+        ("nr_file_hugepages", "FileHugePages:", 2048.0),
+        ("nr_swapcached", "SwapCached:", 4.0),
+    ];
+    let container = Plan::usual().start();
+    // Mapped, locked, written and shared memory.
+    let script = "import mmap, ctypes, time\n\
+        a = mmap.mmap(-1, 40 << 20); a.write(b'x' * (40 << 20))\n\
+        s = open('/dev/shm/s', 'wb'); s.write(b'x' * (20 << 20)); s.flush()\n\
+        l = ctypes.create_string_buffer(8 << 20); ctypes.CDLL(None).mlock(l, 8 << 20)\n\
+        time.sleep(0.5)\n\
+        for name in 'meminfo', 'vmstat': print(open('/proc/' + name).read())";
+    let text = container
+        .program(&["python3", "-c", script])
+        .preloaded()
+        .output()
+        .text();
+    for (line, of_meminfo, unit) in SAME {
+        // Two reads are two moments.
+        let (ours, theirs) = (field(&text, line) * unit, field(&text, of_meminfo));
+        assert!(
+            (ours - theirs).abs() < 2048.0,
+            "{line} {ours} kB, {of_meminfo} {theirs} kB"
+        );
+    }
+    let (file, cached) = (field(&text, "nr_file_pages") * 4.0, field(&text, "Cached:"));
+    assert!(
+        (file - cached - field(&text, "SwapCached:")).abs() < 2048.0,
+        "{text}"
+    );
+}
+
+/// v1 counts no pressure: the host's totals since its boot would contradict the container's uptime.
+#[test]
+fn pressure_fits_the_uptime() {
+    needs_containers!();
+    if fs::read_to_string("/proc/pressure/cpu").is_err() {
+        return skipped("the kernel counts no pressure here");
+    }
+    let container = Plan::usual().start();
+    for resource in ["cpu", "memory", "io"] {
+        let text = container.with(&format!("cat /proc/uptime /proc/pressure/{resource}"));
+        let uptime = number(text.split(' ').next().expect("uptime"));
+        let lines: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains("total="))
+            .collect();
+        assert!(!lines.is_empty(), "{text}");
+        for line in lines {
+            let total = number(line.split("total=").nth(1).expect("total"));
+            assert!(total / 1e6 <= uptime, "{text}");
+        }
+    }
 }

@@ -1,8 +1,12 @@
 //! The load averages against an independent implementation of `kernel/sched/loadavg.c`, over a
 //! compressed clock.
 
-use proclens::load::{Active, Averages, FIXED_1, MOST_TASKS, PERIOD_US, Reading};
-use proclens::snapshot::Load;
+mod support;
+
+use proclens::load::average::{Active, Averages, MOST_TASKS, PERIOD_US, Reading};
+use proclens::values::FIXED_1;
+use proclens::values::Load;
+use support::Random;
 
 /// The kernel's arithmetic once more, in other words: on 128 bits, powers by recursion.
 mod kernel {
@@ -30,31 +34,6 @@ mod kernel {
     }
 }
 
-/// xorshift64*: the same walks in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    fn any(&mut self) -> u64 {
-        match self.below(8) {
-            0 => 0,
-            1 => u64::MAX,
-            2 => i64::MAX as u64,
-            _ => self.next() >> self.below(64),
-        }
-    }
-}
-
 fn running(tasks: u64) -> Active {
     Active {
         running: tasks * FIXED_1,
@@ -74,7 +53,7 @@ fn expected(load: Load, step: impl Fn(u128, u128) -> u128) -> Load {
 
 #[test]
 fn samples_are_the_kernels() {
-    let mut random = Random(1);
+    let mut random = Random::seeded(1);
     let mut averages = Averages::default();
     let mut age_us = 0;
     for round in 0..60_000u64 {
@@ -102,7 +81,7 @@ fn samples_are_the_kernels() {
 
 #[test]
 fn gaps_are_caught_up_with_as_the_kernel_does() {
-    let mut random = Random(2);
+    let mut random = Random::seeded(2);
     for _ in 0..80_000 {
         let load = Load([0; 3].map(|_| random.next() >> (42 + random.below(22))));
         let gap = if random.below(3) == 0 {
@@ -160,7 +139,7 @@ fn gaps_are_caught_up_with_as_the_kernel_does() {
 }
 
 #[test]
-fn one_busy_task_rises_as_uptime_shows_it_on_a_machine() {
+fn one_busy_task_raises_the_average_as_on_a_machine() {
     let mut averages = Averages::default();
     let mut shown = Vec::new();
     for period in 1..=12 {
@@ -177,7 +156,7 @@ fn one_busy_task_rises_as_uptime_shows_it_on_a_machine() {
 }
 
 #[test]
-fn a_container_that_nobody_sampled_is_its_own_average() {
+fn averages_without_a_sampler_come_from_the_cpu_time() {
     // Ten minutes, 1.5 CPUs busy all the time: a little over 1.5 nowhere, under it at 15 minutes.
     let now = Reading {
         age_us: 600_000_000,
@@ -256,7 +235,7 @@ fn counters_that_go_back_or_jump_stay_within_what_the_cpus_can_do() {
 
 #[test]
 fn extremes_do_no_harm() {
-    let mut random = Random(5);
+    let mut random = Random::seeded(5);
     for _ in 0..60_000 {
         let last = Averages {
             last_sample_age_us: random.any(),
@@ -304,7 +283,7 @@ fn extremes_do_no_harm() {
 /// the tasks that wait and sleep is taken from before.
 #[test]
 fn samples_that_are_missing_now_and_then_change_little() {
-    let mut random = Random(9);
+    let mut random = Random::seeded(9);
     for (busy, blocked) in [(0, 0), (1, 0), (3, 0), (16, 0), (0, 4), (3, 2), (200, 0)] {
         let active = Active {
             running: busy * FIXED_1,
@@ -339,7 +318,7 @@ fn samples_that_are_missing_now_and_then_change_little() {
 }
 
 #[test]
-fn what_has_ended_does_not_go_on_in_a_gap() {
+fn ended_load_does_not_continue_in_periods_without_samples() {
     let mut averages = Averages::default();
     for period in 1..=60 {
         let now = Reading {
@@ -369,4 +348,32 @@ fn what_has_ended_does_not_go_on_in_a_gap() {
         (4 * FIXED_1 - 100..4 * FIXED_1 + 100).contains(&one),
         "{one}"
     );
+}
+
+/// Readers keep the averages where no sampler may run: each stores its estimate. A program that reads
+/// every 7 s sees the load of the CPU time (NUMBERS section 5).
+#[test]
+fn estimates_of_readers_follow_the_cpu_time() {
+    let mut kept = Averages::default();
+    // Ten days idle, then one busy CPU.
+    let idle_us = 864_000_000_000;
+    let reading = |seconds: u64| Reading {
+        age_us: idle_us + seconds * 1_000_000,
+        cpu_us: seconds * 1_000_000,
+        pressure_us: 0,
+        cpus: 2,
+    };
+    kept = kept.estimate(&reading(0));
+    assert_eq!(kept.load.0[0], 0);
+    for round in 1..=9 {
+        kept = kept.estimate(&reading(round * 7));
+    }
+    // 1 - exp(-63 / 60) is 0.65; the last samples may be up to one period old.
+    let one = kept.load.0[0] as f64 / FIXED_1 as f64;
+    assert!((0.60..=0.67).contains(&one), "{one}");
+    for round in 10..=100 {
+        kept = kept.estimate(&reading(round * 7));
+    }
+    let one = kept.load.0[0] as f64 / FIXED_1 as f64;
+    assert!((0.97..=1.01).contains(&one), "{one}");
 }

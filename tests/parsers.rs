@@ -1,13 +1,13 @@
 //! The parsers against plain implementations of the same rules in std.
 
-mod common;
+mod support;
 
 use std::collections::{BTreeSet, HashMap};
 
-use common::{Random, text};
-use proclens::cgroup::{Hierarchy, cpus, is_within, membership, mounts, values};
-use proclens::snapshot::{BlockIo, CpuList, DeviceIo, Quota, Rounding};
-use proclens::sys::memory::Arena;
+use proclens::cgroup::{Hierarchy, counters, cpus, is_within, membership, mounts};
+use proclens::mem::Arena;
+use proclens::values::{BlockIo, CpuList, DeviceIo, Quota, Rounding};
+use support::{Random, text};
 
 const ROUNDS: usize = 5_000;
 
@@ -25,9 +25,8 @@ fn cpu_lists() {
         for cpu in 0..41 {
             assert_eq!(parsed.contains(cpu), cpus.contains(&cpu), "{cpu} in {list}");
         }
-        let count = cpus.len() as u32;
-        let first: BTreeSet<u32> = (0..count).collect();
-        assert_eq!(text(|out| cpus::print_first(count, out)), print(&first));
+        let printed = text(|out| proclens::cgroup::cpus::print_list(cpus.iter().copied(), out));
+        assert_eq!(printed, list);
     }
 }
 
@@ -120,8 +119,8 @@ fn numbers_and_limits() {
         let n = random.any();
         let line = format!("{n}\n");
         let limit = if n >= 1 << 62 { u64::MAX } else { n };
-        assert_eq!(values::number(line.as_bytes()), Some(n));
-        assert_eq!(values::limit(line.as_bytes()), Some(limit));
+        assert_eq!(counters::number(line.as_bytes()), Some(n));
+        assert_eq!(counters::limit(line.as_bytes()), Some(limit));
         let damaged = random.damage(line.as_bytes());
         let plain = std::str::from_utf8(&damaged)
             .ok()
@@ -131,7 +130,7 @@ fn numbers_and_limits() {
                 digits.then(|| text.parse().unwrap_or(u64::MAX))
             });
         assert_eq!(
-            values::number(&damaged),
+            counters::number(&damaged),
             plain,
             "{}",
             damaged.escape_ascii()
@@ -342,7 +341,7 @@ fn memory_statistics() {
             .iter()
             .map(|key| format!("{key} {}\n", numbers[key]))
             .collect();
-        let stat = values::memory_stat(table.as_bytes()).unwrap();
+        let stat = counters::memory_stat(table.as_bytes()).unwrap();
         assert_eq!(
             (stat.anon, stat.file, stat.inactive_file),
             (numbers["anon"], numbers["file"], numbers["inactive_file"])
@@ -411,13 +410,14 @@ fn the_processes_of_a_large_cgroup() {
     std::fs::create_dir_all(&directory).expect("a directory");
     let own = std::process::id();
     let proc = proclens::sys::open(c"/proc").expect("a /proc");
-    let mut room = vec![0; 64 << 10];
+    let mut buffer = vec![0; 64 << 10];
     for processes in [0, 1, 2_000, 10_000, 30_000] {
         let list = format!("{own}\n").repeat(processes);
         std::fs::write(directory.join("cgroup.procs"), list).expect("a list");
         let path = directory.as_os_str().as_encoded_bytes();
         // This one, some threads.
-        let tasks = proclens::tasks::count_in_cgroup(&proc, path, &mut Arena::new(&mut room));
+        let tasks =
+            proclens::load::tasks::count_whole_cgroup(&proc, path, &mut Arena::new(&mut buffer));
         let total = tasks.expect("a count").total as usize;
         assert!(
             total >= processes && (total > 0) == (processes > 0),

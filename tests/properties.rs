@@ -1,20 +1,20 @@
 //! What must hold of every answer, whatever the kernel says.
 
-mod common;
+mod support;
 
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::num::NonZero;
 use std::time::{Duration, Instant};
 
-use common::{Random, text};
-use proclens::cgroup::{Hierarchy, cpus, membership, mounts, values};
-use proclens::render;
-use proclens::snapshot::{
+use proclens::cgroup::{Hierarchy, counters, cpus, membership, mounts};
+use proclens::procfs::render;
+use proclens::text::Out;
+use proclens::values::{
     BlockIo, CpuList, Cpus, Load, Memory, MemoryStat, MemoryText, PerCpu, Rounding, Swap,
     SwapTraffic, Tasks,
 };
-use proclens::text::Out;
+use support::{Random, text};
 
 /// Random bytes and damaged files are thrown at each parser and renderer for this long.
 const FUZZED_FOR: Duration = Duration::from_secs(3);
@@ -152,8 +152,16 @@ fn stat_is_the_sum_of_its_rows() {
             total: random.any(),
         };
         let host = b"cpu  1 2\ncpu0 1 2\nintr 5\nprocs_running 1\nbtime 1\n";
-        let shown =
-            text(|out| render::stat::render(host, rows.iter().copied(), [0; 2], 77, &tasks, out));
+        let shown = text(|out| {
+            render::stat::render(
+                host,
+                (3..).zip(rows.iter().copied()),
+                [0; 2],
+                77,
+                &tasks,
+                out,
+            )
+        });
         let numbers = |line: &str| -> Vec<u64> {
             line.split_whitespace()
                 .skip(1)
@@ -200,7 +208,7 @@ fn no_text_is_a_crash() {
     let corpus: Vec<Vec<u8>> = corpus();
     let mut random = Random::new();
     let until = Instant::now() + FUZZED_FOR;
-    let mut room = vec![0; 1 << 16];
+    let mut buffer = vec![0; 1 << 16];
     while Instant::now() < until {
         let mut any = || match random.below(10) {
             0 => random.noise(300),
@@ -214,8 +222,8 @@ fn no_text_is_a_crash() {
         let memory = memory(&mut random);
         parse_all(&a, &b, &c);
         // Often too little room, too.
-        let len = random.below(room.len() as u64 + 1) as usize;
-        render_all(&a, &b, &c, &memory, random.any(), &mut room[..len]);
+        let len = random.below(buffer.len() as u64 + 1) as usize;
+        render_all(&a, &b, &c, &memory, random.any(), &mut buffer[..len]);
     }
 }
 
@@ -223,8 +231,8 @@ fn parse_all(a: &[u8], b: &[u8], c: &[u8]) {
     for hierarchy in [Hierarchy::V1(b"memory"), Hierarchy::V1(a), Hierarchy::V2] {
         black_box(membership::path(b, hierarchy));
         if let Some(mount) = mounts::find(b, hierarchy, c) {
-            let mut room = [0; 512];
-            black_box(mount.locate(c, &mut Out::new(&mut room)));
+            let mut buffer = [0; 512];
+            black_box(mount.locate(c, &mut Out::new(&mut buffer)));
         }
     }
     black_box(membership::of(a, b"cpu"));
@@ -239,17 +247,17 @@ fn parse_all(a: &[u8], b: &[u8], c: &[u8]) {
     for rounding in [Rounding::Up, Rounding::Nearest, Rounding::Down] {
         assert!(cpus::count(0, quota, rounding) == 1);
     }
-    black_box((values::number(a), values::limit(a)));
+    black_box((counters::number(a), counters::limit(a)));
     black_box((
-        values::memory_stat(a),
-        values::memory_stat_v1(a),
-        values::cpu_stat(a),
+        counters::memory_stat(a),
+        counters::memory_stat_v1(a),
+        counters::cpu_stat(a),
     ));
     let cpus = PerCpu {
         sampled: a,
         measured: b,
     };
-    black_box((values::cpuacct(a, b), cpus.sum(), cpus.rows().count()));
+    black_box((counters::cpuacct(a, b), cpus.sum(), cpus.rows().count()));
     black_box(BlockIo::V2(a).all());
     black_box(
         BlockIo::V1 {
@@ -261,11 +269,12 @@ fn parse_all(a: &[u8], b: &[u8], c: &[u8]) {
     );
 }
 
-fn render_all(a: &[u8], b: &[u8], c: &[u8], memory: &Memory, number: u64, room: &mut [u8]) {
+fn render_all(a: &[u8], b: &[u8], c: &[u8], memory: &Memory, number: u64, buffer: &mut [u8]) {
     let cpus = Cpus {
         count: (number as u32).max(1),
         list: CpuList(b),
         quota: None,
+        own: &[],
     };
     let tasks = Tasks {
         running: number,
@@ -274,16 +283,26 @@ fn render_all(a: &[u8], b: &[u8], c: &[u8], memory: &Memory, number: u64, room: 
     };
     let rows = c.iter().map(|&b| [u64::from(b), number, 1, 2, 3]);
     let mut whole = |render: &dyn Fn(&mut Out<'_>)| {
-        let mut out = Out::new(room);
+        let mut out = Out::new(buffer);
         render(&mut out);
         black_box(out.finish());
     };
     whole(&|out| render::meminfo::render(a, memory, out));
     whole(&|out| render::cpuinfo::render(a, &cpus, out));
-    whole(&|out| render::stat::render(a, rows.clone(), [number; 2], number, &tasks, out));
+    whole(&|out| {
+        render::stat::render(
+            a,
+            cpus.shown().zip(rows.clone()),
+            [number; 2],
+            number,
+            &tasks,
+            out,
+        )
+    });
     whole(&|out| render::uptime::render(number, u64::from(cpus.count), out));
     whole(&|out| render::loadavg::render(a, &Load([number; 3]), &tasks, out));
-    whole(&|out| render::cpulist::render(cpus.count, out));
+    whole(&|out| render::cpulist::render(cpus.shown().take(300), out));
+    whole(&|out| render::cpulist::offline(CpuList(c), cpus.shown().take(300), out));
 
     let io = BlockIo::V2(b);
     let traffic = SwapTraffic {
@@ -292,6 +311,7 @@ fn render_all(a: &[u8], b: &[u8], c: &[u8], memory: &Memory, number: u64, room: 
     };
     let inputs = render::vmstat::Inputs {
         stat: memory.stat,
+        free: number,
         events: MemoryText::V1(b),
         io: Some(render::diskstats::total(a, io)),
         swapped: Some(traffic.later(number, 1, number)),
@@ -300,6 +320,7 @@ fn render_all(a: &[u8], b: &[u8], c: &[u8], memory: &Memory, number: u64, room: 
     whole(&|out| render::vmstat::render(a, &inputs, out));
     whole(&|out| render::diskstats::render(a, io, out));
     whole(&|out| render::pressure::render(a, out));
+    whole(&|out| render::pressure::uncounted(a, out));
     let figures = render::meminfo::figures(b, memory).unwrap_or_default();
     whole(&|out| render::swaps::render(a, &figures, out));
     let share = render::node::Share {
@@ -309,12 +330,8 @@ fn render_all(a: &[u8], b: &[u8], c: &[u8], memory: &Memory, number: u64, room: 
     };
     black_box(render::node::total(a));
     whole(&|out| render::node::meminfo(a, share, &figures, memory, out));
-    let few = Cpus {
-        count: cpus.count % 300,
-        ..cpus
-    };
-    whole(&|out| render::node::cpumap(a, CpuList(c), &few, out));
-    whole(&|out| render::node::cpulist(CpuList(c), &few, out));
+    whole(&|out| render::node::cpumap(a, CpuList(c), cpus.list, out));
+    whole(&|out| render::node::cpulist(CpuList(c), cpus.list, out));
 }
 
 /// Short texts of every format that is read.

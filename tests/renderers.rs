@@ -2,20 +2,20 @@
 //! accept what is rendered and read the numbers that went in. Every bug that other tools had in
 //! these files is a case.
 
-mod common;
+mod support;
 
-use common::text;
 use procfs::prelude::*;
 use procfs::{
     CpuInfo, DiskStats, ExplicitSystemInfo, KernelStats, LoadAverage, Meminfo, MemoryPressure,
     Uptime, VmStat,
 };
-use proclens::cgroup::{cpus, values};
-use proclens::render;
-use proclens::snapshot::{
+use proclens::cgroup::{counters, cpus};
+use proclens::procfs::render;
+use proclens::values::{
     BlockIo, CpuList, Cpus, Load, Memory, MemoryStat, MemoryText, Rounding, Swap, SwapTraffic,
     Tasks,
 };
+use support::text;
 
 const HOST_MEMINFO: &str = include_str!("fixtures/meminfo");
 const HOST_CPUINFO: &str = include_str!("fixtures/cpuinfo");
@@ -131,7 +131,7 @@ fn anon_pages_and_mapped_are_not_the_hosts() {
 #[test]
 fn a_limit_of_2_gib_and_more_does_not_overflow() {
     for gib in [2, 4, 8, 16] {
-        let limit = values::limit(format!("{}\n", gib * 1024 * MIB).as_bytes()).unwrap();
+        let limit = counters::limit(format!("{}\n", gib * 1024 * MIB).as_bytes()).unwrap();
         assert_eq!(
             meminfo(&Memory {
                 limit,
@@ -145,9 +145,9 @@ fn a_limit_of_2_gib_and_more_does_not_overflow() {
 
 #[test]
 fn v1_unlimited_is_the_host() {
-    let limit = values::limit(b"9223372036854771712\n").unwrap();
+    let limit = counters::limit(b"9223372036854771712\n").unwrap();
     let swap = Swap::Counted {
-        limit: values::swap_limit(limit, limit),
+        limit: counters::swap_limit(limit, limit),
         used: 0,
     };
     let (info, host) = (
@@ -185,7 +185,7 @@ fn usage_above_the_limit_does_not_wrap_around() {
 #[test]
 fn a_swap_limit_of_0_is_0_swap() {
     let swap = Swap::Counted {
-        limit: values::limit(b"0\n").unwrap(),
+        limit: counters::limit(b"0\n").unwrap(),
         used: 0,
     };
     let info = meminfo(&Memory {
@@ -193,7 +193,7 @@ fn a_swap_limit_of_0_is_0_swap() {
         ..half_a_gib()
     });
     assert_eq!((info.swap_total, info.swap_free), (0, 0));
-    let same = values::swap_limit(512 * MIB, 512 * MIB);
+    let same = counters::swap_limit(512 * MIB, 512 * MIB);
     let info = meminfo(&Memory {
         swap: Swap::Counted {
             limit: same,
@@ -238,7 +238,16 @@ fn cpuinfo(host: &str, list: &str, quota: &str) -> (CpuInfo, u32) {
     let quota = cpus::cpu_max(quota.as_bytes());
     let count = cpus::count(list.count(), quota, Rounding::Up);
     let shown = text(|out| {
-        render::cpuinfo::render(host.as_bytes(), &Cpus { count, list, quota }, out);
+        render::cpuinfo::render(
+            host.as_bytes(),
+            &Cpus {
+                count,
+                list,
+                quota,
+                own: &[],
+            },
+            out,
+        );
     });
     (
         CpuInfo::from_read(shown.as_bytes()).expect("a cpuinfo"),
@@ -269,17 +278,17 @@ fn the_single_cpu_2_of_many_is_one_cpu() {
     let host = many_cpus(8);
     let (info, count) = cpuinfo(&host, "2", "max 100000");
     assert_eq!((info.num_cores(), count), (1, 1));
-    assert_eq!(info.get_field(0, "processor"), Some("0"));
+    assert_eq!(info.get_field(0, "processor"), Some("2"));
     assert_eq!(info.get_field(0, "apicid"), Some("2"));
 }
 
 #[test]
-fn nothing_is_truncated_on_256_cpus() {
+fn files_of_256_cpus_are_complete() {
     let host = many_cpus(256);
     let (info, count) = cpuinfo(&host, "0-255", "max 100000");
     assert_eq!((info.num_cores(), count), (256, 256));
     let tasks = Tasks::default();
-    let rows = (0..256).map(|cpu| [cpu; 5]);
+    let rows = (0..256).map(|cpu| (cpu, [u64::from(cpu); 5]));
     let shown = text(|out| {
         render::stat::render(HOST_STAT.as_bytes(), rows.clone(), [0; 2], 1, &tasks, out)
     });
@@ -322,7 +331,7 @@ fn stat_is_the_containers() {
     let shown = text(|out| {
         render::stat::render(
             HOST_STAT.as_bytes(),
-            rows.into_iter(),
+            (0..).zip(rows),
             [0; 2],
             1_800_000_000,
             &tasks,
@@ -392,6 +401,7 @@ const IO: BlockIo<'_> =
 fn vmstat_is_the_containers() {
     let inputs = render::vmstat::Inputs {
         stat: half_a_gib().stat,
+        free: 400 << 10,
         events: MemoryText::V2(b"pgfault 70\npgmajfault 7\n"),
         io: Some(render::diskstats::total(HOST_DISKSTATS.as_bytes(), IO)),
         swapped: Some(SwapTraffic {
@@ -412,7 +422,8 @@ fn vmstat_is_the_containers() {
     );
     assert_eq!(ours["nr_zone_write_pending"], 3 << 8);
     assert_eq!(ours.len(), host.len());
-    for name in ["nr_free_pages", "pgalloc_dma32", "pgfree", "numa_hit"] {
+    assert_eq!(ours["nr_free_pages"], 400 << 8);
+    for name in ["pgalloc_dma32", "pgfree", "numa_hit"] {
         assert_eq!(ours.get(name), host.get(name), "{name}");
     }
 }

@@ -1,6 +1,6 @@
-//! The sampler in real containers: one process, nobody's child, and averages that go on whatever
-//! happens to it. Each case is in `tests/sampler/inside`; needs root, cgroups and the shared object
-//! (`PROCLENS_LIBRARY`, or what `scripts/build` made).
+//! The sampler in real containers whose PID 1 is tini: one process, a child of PID 1, and averages
+//! that go on whatever happens to it. Each case is in `tests/sampler/cases`. Needs root, cgroups and
+//! the shared object (`PROCLENS_LIBRARY`, or the one that `scripts/build` makes).
 
 mod support;
 
@@ -11,8 +11,8 @@ fn inside(case: &str) {
     needs_containers!();
     let repo = Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = Command::new(repo.join("scripts/lab/container"))
-        .args(["--memory", "max", "--"])
-        .arg(repo.join("tests/sampler/inside"))
+        .args(["--memory", "max", "--init", "yes", "--"])
+        .arg(repo.join("tests/sampler/cases"))
         .arg(case)
         .env("library", support::library())
         .output()
@@ -23,45 +23,69 @@ fn inside(case: &str) {
         String::from_utf8_lossy(&out.stdout),
         String::from_utf8_lossy(&out.stderr)
     );
+    let said = String::from_utf8_lossy(&out.stdout);
+    if let Some(why) = said.lines().find_map(|line| line.strip_prefix("skipped: ")) {
+        support::skipped(why);
+    }
 }
 
 #[test]
-fn it_holds_nothing_of_its_starter() {
+fn the_sampler_holds_nothing_of_its_starter() {
     inside("nobodys");
 }
 
 #[test]
-fn its_starter_sees_no_child_and_no_signal() {
+fn mounts_and_cgroups_of_the_starter_can_be_removed() {
+    inside("leaves");
+}
+
+#[test]
+fn the_sampler_leaves_tasks_to_the_container() {
+    inside("limits");
+}
+
+#[test]
+fn an_ordinary_user_cannot_replace_the_sampler() {
+    inside("hostile");
+}
+
+#[test]
+fn a_subreaper_gets_one_child_that_ends_at_once() {
+    inside("subreaper");
+}
+
+#[test]
+fn the_starter_of_a_sampler_sees_no_child_and_no_signal() {
     inside("unseen");
 }
 
 #[test]
-fn nobody_waits_for_it() {
+fn no_program_waits_for_the_sampler() {
     inside("pipes");
 }
 
 #[test]
-fn there_is_one_for_many_who_ask_at_once() {
+fn many_readers_at_once_start_one_sampler() {
     inside("one");
 }
 
 #[test]
-fn users_do_not_believe_each_other_but_all_believe_root() {
+fn only_root_and_the_user_of_pid_1_start_it() {
     inside("users");
 }
 
 #[test]
-fn it_may_die_and_averages_go_on() {
+fn averages_continue_after_the_sampler_dies() {
     inside("reborn");
 }
 
 #[test]
-fn its_state_may_be_taken_away() {
+fn the_sampler_survives_the_removal_of_its_state() {
     inside("taken");
 }
 
 #[test]
-fn without_it_averages_are_bridged() {
+fn without_a_sampler_averages_are_extrapolated() {
     inside("without");
 }
 
@@ -71,7 +95,7 @@ fn two_minutes_of_load_are_the_kernels_arithmetic() {
 }
 
 #[test]
-fn killed_every_20_seconds_it_stays_close() {
+fn averages_stay_close_if_the_sampler_is_killed_every_20_seconds() {
     inside("killed");
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use support::{Container, Plan, skipped};
 
 fn directory() -> PathBuf {
-    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("spied");
+    let directory = support::scratch().join("spied");
     fs::create_dir_all(&directory).expect("a directory for the spy");
     directory
 }
@@ -98,7 +98,7 @@ const BROKEN: [(&str, &str, &str); 5] = [
 ];
 
 #[test]
-fn the_spy_sees_a_broken_hook_and_nothing_else() {
+fn the_spy_detects_a_broken_hook_and_no_other_difference() {
     if !support::containers() {
         return;
     }

@@ -16,6 +16,10 @@ use support::library;
 const TOOL: &str = env!("CARGO_BIN_EXE_proclens");
 const REPO: &str = env!("CARGO_MANIFEST_DIR");
 const LIMITS: [&str; 6] = ["--memory", "512M", "--cpus", "1.5", "--cpuset", "0-1"];
+/// With a PID 1 under which the library starts a sampler.
+const SAMPLED: [&str; 8] = [
+    "--memory", "512M", "--cpus", "1.5", "--cpuset", "0-1", "--init", "yes",
+];
 
 fn tool(arguments: &[&str]) -> Output {
     with_no_settings(Command::new(TOOL).args(arguments))
@@ -61,7 +65,7 @@ fn in_container(options: &[&str], script: &str) -> String {
     printed(
         container(options)
             .args(["--", "sh", "-c", script])
-            .env("tool", TOOL)
+            .env("tool", support::plain(Path::new(TOOL)))
             .env("lib", library())
             .output()
             .unwrap(),
@@ -84,7 +88,7 @@ impl Waiting {
                 "-c",
                 &format!("{script}\necho started; read end"),
             ])
-            .env("tool", TOOL)
+            .env("tool", support::plain(Path::new(TOOL)))
             .env("lib", library())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -165,9 +169,9 @@ fn line<'t>(text: &'t str, name: &str) -> &'t str {
 fn show_prints_what_programs_read() {
     let said = in_container(
         &LIMITS,
-        "for f in /proc/cpuinfo /sys/devices/system/cpu/online /sys/devices/system/cpu/possible; do \
-           $tool show $f >/tmp/.tool.$$; LD_PRELOAD=$lib cat $f | grep -v MHz >/tmp/.program.$$; \
-           grep -v MHz /tmp/.tool.$$ | cmp - /tmp/.program.$$ && echo same; rm /tmp/.tool.$$ /tmp/.program.$$; done; \
+        "for f in /proc/cpuinfo /sys/devices/system/cpu/online /sys/devices/system/cpu/offline; do \
+           $tool show $f >/dev/shm/tool; LD_PRELOAD=$lib cat $f | grep -v MHz >/dev/shm/program; \
+           grep -v MHz /dev/shm/tool | cmp - /dev/shm/program && echo same; rm /dev/shm/tool /dev/shm/program; done; \
          $tool show meminfo; $tool show cpus; LD_PRELOAD=$lib nproc; $tool show stat; \
          $tool show sysinfo; $tool show load; $tool show uptime",
     );
@@ -214,6 +218,7 @@ fn explain_names_file_value_and_rule() {
     assert!(usage, "{files:?}");
     for word in [
         "2 CPUs",
+        "CPUs 0-1 of ",
         "cpuset 0-1 has 2",
         "affinity mask has 2",
         "Memory 512 MiB",
@@ -255,8 +260,8 @@ fn explain_finds_a_limit_of_the_parent() {
 
 /// Who counts for the load averages: alive with its process, then gone and bridged.
 #[test]
-fn explain_tells_who_counts() {
-    let waiting = Waiting::start(&LIMITS, "LD_PRELOAD=$lib cat /proc/loadavg >/dev/null");
+fn explain_names_the_sampler() {
+    let waiting = Waiting::start(&SAMPLED, "LD_PRELOAD=$lib cat /proc/loadavg >/dev/null");
     let pid = &waiting.pid.to_string();
     let explain = || {
         let said = printed(tool(&["explain", "--json", "--pid", pid]));
@@ -300,6 +305,22 @@ fn explain_tells_who_counts() {
     );
 }
 
+/// Where no sampler runs, `explain` says why.
+#[test]
+fn explain_says_why_no_sampler_runs() {
+    let said = in_container(&LIMITS, "$tool explain");
+    assert!(said.contains("none starts under this PID 1 (sh)"), "{said}");
+    let said = in_container(&SAMPLED, "PROCLENS_SAMPLER=off $tool explain");
+    assert!(
+        said.contains("none starts (PROCLENS_SAMPLER=off)"),
+        "{said}"
+    );
+    let said = in_container(&SAMPLED, "$tool explain");
+    assert!(said.contains("one starts when a program"), "{said}");
+    let said = in_container(&SAMPLED, "unshare --uts $tool explain");
+    assert!(said.contains("does not share its namespaces"), "{said}");
+}
+
 #[test]
 fn settings_come_from_environment_and_file_and_nonsense_is_named() {
     let said = in_container(
@@ -336,21 +357,24 @@ fn settings_come_from_environment_and_file_and_nonsense_is_named() {
     );
 }
 
-/// What stands in the place of the file may belong to somebody who wants a reader to wait, to read
-/// without end, or to read somebody else's file.
+/// Another user may have put a FIFO, a device or a link in the place of the file, so that a reader waits, reads
+/// without end, or reads another file.
 #[test]
 fn a_settings_file_that_is_none_is_left_alone() {
-    let host = tempfile::NamedTempFile::new().unwrap();
+    // A file of the host, in a directory that the container hides.
+    let hidden = tempfile::tempdir_in(support::scratch()).unwrap();
+    let host = hidden.path().join("proclens.conf");
     fs::write(&host, "memory = 64M\n").unwrap();
     for (make, trouble) in [
         ("mkfifo", "not a regular file"),
         ("mkdir", "not a regular file"),
         ("ln -s /dev/zero", "not a regular file"),
-        (&format!("ln -s {}", host.path().display()), ""),
+        (&format!("ln -s '{}'", host.display()), ""),
     ] {
         let etc = format!(
             "mount -t tmpfs tmpfs /mnt; cp /etc/passwd /mnt; {make} /mnt/proclens.conf; \
-             mount --bind /mnt /etc; mount -t tmpfs tmpfs /tmp;"
+             mount --bind /mnt /etc; mount -t tmpfs tmpfs '{}';",
+            hidden.path().display()
         );
         let inside = in_container(
             &LIMITS,
@@ -377,7 +401,7 @@ fn a_settings_file_that_is_none_is_left_alone() {
     }
 }
 
-/// A program that has more rights than whoever started it takes settings from the file alone, and
+/// A program that has more rights than its caller takes settings from the file alone, and
 /// writes no state where the environment says.
 #[test]
 fn a_setuid_program_does_not_believe_the_environment() {
@@ -452,7 +476,7 @@ fn every_setting_works_everywhere() {
         ),
         (
             "state",
-            "/tmp/state",
+            "/dev/shm/state",
             "cat /proc/stat >/dev/null; kept",
             "$tool show stat >/dev/null; kept",
             "kept",
@@ -460,10 +484,10 @@ fn every_setting_works_everywhere() {
         ),
         (
             "io_uring",
-            "on",
+            "off",
             "$ring",
-            "$tool explain | grep -c '^  PROCLENS_IO_URING=on'",
-            &can,
+            "$tool explain | grep -c '^  PROCLENS_IO_URING=off'",
+            "False",
             "1",
         ),
         (
@@ -485,10 +509,10 @@ fn every_setting_works_everywhere() {
     ];
     let mut script = String::from(
         "mount -t tmpfs tmpfs /mnt; cp -a /etc/passwd /etc/ld.so.cache /mnt; mount --bind /mnt /etc; \
-         mkdir /tmp/state; \
+         mkdir /dev/shm/state; \
          samplers() { sleep 0.5; grep -lszx '[s]ampler' /proc/[0-9]*/cmdline | wc -l; }; \
          old() { read -r age; [ \"$age\" -ge \"$age_of_host\" ] && echo old; }; \
-         kept() { ls /tmp/state | grep -q proclens- && echo kept || echo none; rm -f /tmp/state/*; };\n",
+         kept() { ls /dev/shm/state | grep -q proclens- && echo kept || echo none; rm -f /dev/shm/state/*; };\n",
     );
     let mut expected = Vec::new();
     for (name, value, asked, of_tool, answer, answer_of_tool) in rows {
@@ -517,9 +541,9 @@ fn every_setting_works_everywhere() {
         LD_PRELOAD=$lib $ring; LD_PRELOAD=$lib $tool check -- head | grep -c SKIP; LD_PRELOAD=$lib cat /proc/meminfo 2>&1 >/dev/null | wc -l\n";
     let uptime = fs::read_to_string("/proc/uptime").unwrap();
     let age = uptime.split('.').next().unwrap();
-    let output = container(&LIMITS)
+    let output = container(&SAMPLED)
         .args(["--", "sh", "-c", &script])
-        .env("tool", TOOL)
+        .env("tool", support::plain(Path::new(TOOL)))
         .env("lib", library())
         .env("age_of_host", age)
         .env("ring", ring)
@@ -535,7 +559,7 @@ fn every_setting_works_everywhere() {
     assert_eq!(with, expected, "{said}{}", text(&output.stderr));
     assert_eq!(
         without,
-        "1\nMemTotal:         524288 kB\n2\nyoung\nnone\nFalse\n0\n0\n",
+        format!("1\nMemTotal:         524288 kB\n2\nyoung\nnone\n{can}\n0\n0\n"),
         "{}",
         text(&output.stderr)
     );
@@ -552,7 +576,7 @@ fn the_library_names_settings_that_it_ignores() {
         .unwrap();
     let said = text(&output.stderr);
     assert!(
-        said.contains("proclens: PROCLENS_CPUS=two: makes no sense and is ignored"),
+        said.contains("proclens: PROCLENS_CPUS=two: invalid setting, ignored"),
         "{said}"
     );
     assert!(said.contains("PROCLENS_FOO=1"), "{said}");
@@ -605,7 +629,7 @@ fn a_container_from_outside() {
 
 /// Not the host's numbers instead.
 #[test]
-fn who_has_gone_is_said_to_be_gone() {
+fn watch_reports_that_its_container_has_ended() {
     let waiting = Waiting::start(&LIMITS, "");
     let mut watch = Command::new(TOOL);
     watch.args(["watch", "--interval", "0.2", "--count", "200", "--cgroup"]);
@@ -751,17 +775,21 @@ fn without_permission() {
 
 #[test]
 fn check_says_what_is_in_the_way() {
+    // A static program, which no preloaded library reaches.
+    let fixed = support::c_program("reader.c", "gcc", &["-static"]);
+    let fixed = fixed.as_deref().unwrap_or(Path::new("/no/compiler"));
     let said = in_container(
         &LIMITS,
-        "r() { echo \"== $*\"; \"$@\"; echo \"exit $?\"; }; \
+        &"r() { echo \"== $*\"; \"$@\"; echo \"exit $?\"; }; \
          r $tool check; \
          export LD_PRELOAD=$lib; \
          r $tool check; r $tool check -- nproc; r $tool check -- su; r $tool check -- ldd; \
-         r $tool check -- /bin/busybox; r $tool check -- no-such-program 2>&1; \
+         r $tool check -- STATIC; r $tool check -- no-such-program 2>&1; \
          PROCLENS_CPUS=x r $tool check; PROCLENS=off r $tool check; \
          r $tool check --json; \
          LD_PRELOAD=/no/libproclens.so r $tool check 2>&1; \
-         r $tool check -- /no/such 2>&1; PROCLENS_SKIP=*/head r $tool check -- head",
+         r $tool check -- /no/such 2>&1; PROCLENS_SKIP=*/head r $tool check -- head"
+            .replace("STATIC", &format!("'{}'", fixed.display())),
     );
     let part = |title: &str| {
         let rest = said
@@ -791,13 +819,13 @@ fn check_says_what_is_in_the_way() {
         script.contains("script for") && script.contains("exit 0"),
         "{script}"
     );
-    if Path::new("/bin/busybox").exists() {
-        let busybox = part("-- /bin/busybox");
+    if fixed.exists() {
+        let fixed = part(&format!("-- {}", fixed.display()));
         assert!(
-            busybox.contains("static") && busybox.contains("proclens env"),
-            "{busybox}"
+            fixed.contains("static") && fixed.contains("proclens env"),
+            "{fixed}"
         );
-        assert!(busybox.contains("exit 1"), "{busybox}");
+        assert!(fixed.contains("exit 1"), "{fixed}");
     }
     let gone = part("-- /no/such");
     assert!(
@@ -848,9 +876,27 @@ fn check_says_what_is_in_the_way() {
     );
 }
 
+#[test]
+fn check_finds_a_filter_that_kills() {
+    let Some(starter) = support::c_program("starter.c", "gcc", &[]) else {
+        return support::skipped("no gcc here");
+    };
+    let script = format!(
+        "export LD_PRELOAD=$lib; '{}' $tool check; echo \"exit $?\"; $tool check; echo \"exit $?\"",
+        starter.display()
+    );
+    let said = in_container(&LIMITS, &script);
+    let (confined, free) = said.split_once("exit 1\n").expect(&said);
+    assert!(confined.contains("filter kills programs"), "{said}");
+    assert!(
+        !free.contains("filter") && free.ends_with("exit 0\n"),
+        "{said}"
+    );
+}
+
 /// What looks like a program with the library and is none.
 #[test]
-fn check_says_no_where_it_only_looks_like_yes() {
+fn check_detects_programs_that_the_library_does_not_reach() {
     let said = in_container(
         &LIMITS,
         "r() { echo \"== $title\"; \"$@\" 2>&1; echo \"exit $?\"; }; \
@@ -1091,6 +1137,44 @@ fn check_takes_any_name() {
     assert!(said.contains("/a b\u{fffd}/cat\n"), "{said}");
 }
 
+/// What remains for a program that opens a ring for each CPU: `check` says what it reads, and what to do.
+#[test]
+fn check_notes_programs_that_watch_cpus() {
+    let directory = tempfile::tempdir().unwrap();
+    let said = |program: &Path| {
+        let mut check = Command::new(TOOL);
+        check.args(["check", "--"]).arg(program);
+        let output = with_no_settings(&mut check)
+            .env("LD_PRELOAD", library())
+            .output()
+            .unwrap();
+        (text(&output.stdout), output.status.code())
+    };
+    let (plain, code) = said(Path::new("/bin/cat"));
+    assert!(!plain.contains("watches CPUs"), "{plain}");
+    // A note is no fault: the exit status stays.
+    for text in ["libbpf: ", "/bus/event_source/devices/"] {
+        let watcher = directory.path().join("watcher");
+        let mut bytes = fs::read("/bin/cat").unwrap();
+        bytes.extend(text.bytes());
+        fs::write(&watcher, bytes).unwrap();
+        fs::set_permissions(&watcher, fs::Permissions::from_mode(0o755)).unwrap();
+        let (noted, same) = said(&watcher);
+        assert!(
+            noted.contains("watcher watches CPUs through the kernel"),
+            "{text}: {noted}"
+        );
+        assert!(noted.contains("run it with PROCLENS=off"), "{noted}");
+        assert_eq!(same, code, "{noted}");
+    }
+    if let Some(perf) = support::program("perf") {
+        let (noted, _) = said(&perf);
+        assert!(noted.contains("perf watches CPUs"), "{noted}");
+    } else {
+        support::skipped("no perf here");
+    }
+}
+
 #[test]
 fn env_is_for_eval_and_leaves_what_is_set() {
     let said = in_container(
@@ -1133,7 +1217,10 @@ fn watch_draws_a_page_on_a_terminal() {
             "-q",
             "-e",
             "-c",
-            &format!("stty rows 24 cols 90; {TOOL} watch --interval 0.2"),
+            &format!(
+                "stty rows 24 cols 90; {} watch --interval 0.2",
+                support::plain(Path::new(TOOL)).display()
+            ),
             "/dev/null",
         ])
         .env("TERM", "xterm")
@@ -1154,7 +1241,10 @@ fn watch_draws_a_page_on_a_terminal() {
 /// Also where a signal ends it.
 #[test]
 fn a_signal_leaves_the_terminal_as_it_was() {
-    let watch = format!("(sleep 2; kill -TERM $$) & exec {TOOL} watch --interval 60");
+    let watch = format!(
+        "(sleep 2; kill -TERM $$) & exec {} watch --interval 60",
+        support::plain(Path::new(TOOL)).display()
+    );
     let output = Command::new("script")
         .args([
             "-q",
@@ -1222,7 +1312,7 @@ fn help_has_examples_and_the_pages_are_generated() {
 /// Every field of what `--json` prints is in the help of its command, and no other.
 #[test]
 fn the_forms_of_json_are_documented() {
-    let waiting = Waiting::start(&LIMITS, "LD_PRELOAD=$lib cat /proc/loadavg >/dev/null");
+    let waiting = Waiting::start(&SAMPLED, "LD_PRELOAD=$lib cat /proc/loadavg >/dev/null");
     let pid = &waiting.pid.to_string();
     for (command, arguments) in [
         ("explain", &["explain", "--json", "--pid", pid][..]),
@@ -1767,7 +1857,7 @@ fn an_interrupted_install_leaves_the_root_as_it_was() {
 }
 
 #[test]
-fn what_a_killed_install_has_left_is_swept() {
+fn files_of_a_killed_install_are_removed() {
     let root = Root::of("bookworm");
     let path = root.path();
     let run = |command: &str| printed(tool(&[command, "--root", path.to_str().unwrap()]));
@@ -1808,4 +1898,41 @@ fn musl_reads_no_preload_file_and_install_says_so() {
         root.path().to_str().unwrap(),
     ]));
     assert!(!root.path().join("usr/lib/libproclens.so").exists());
+}
+
+/// Go asks the kernel without libc, in a dynamic program too.
+#[test]
+fn check_knows_go_programs() {
+    let directory = tempfile::tempdir().unwrap();
+    let by_section =
+        "__attribute__((section(\".go.buildinfo\"), used)) static const char info[32] = \"Go\";\n";
+    let by_note = "__asm__(\".section .note.go,\\\"a\\\",@note; .long 3, 4, 4; .asciz \\\"Go\\\"; .byte 0; .long 1; .previous\");\n";
+    for (name, source, options) in [
+        ("dynamic", by_section, &[][..]),
+        ("static", by_section, &["-static"][..]),
+        ("note", by_note, &[][..]),
+    ] {
+        let (file, program) = (directory.path().join("go.c"), directory.path().join(name));
+        fs::write(&file, format!("{source}int main(void) {{ return 0; }}\n")).unwrap();
+        let built = Command::new("gcc")
+            .args(options)
+            .arg("-o")
+            .arg(&program)
+            .arg(&file)
+            .status();
+        assert!(built.unwrap().success(), "{name}");
+        let output = Command::new(TOOL)
+            .args(["check", "--"])
+            .arg(&program)
+            .env("LD_PRELOAD", library())
+            .output()
+            .unwrap();
+        let said = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{name}: {said}");
+        assert!(said.contains("holds Go code"), "{name}: {said}");
+        assert!(
+            said.contains("proclens run") && said.contains("proclens env"),
+            "{name}: {said}"
+        );
+    }
 }

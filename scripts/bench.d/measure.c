@@ -8,7 +8,7 @@
  *                                       before each and at the end (for strace)
  *   measure page                        touching a page of new memory for the first time
  *   measure rate THREADS MS FILE        readings in a second by so many threads together
- *   measure values                      sysconf, sysinfo, getloadavg, sched_getaffinity
+ *   measure values                      sysconf, sysinfo, getloadavg, sched_getaffinity, sched_setaffinity
  *   measure pass N                      calls that do not concern the library, the fastest of N
  *                                       batches: name, nanoseconds; a getppid before and behind (for
  *                                       strace)
@@ -215,7 +215,10 @@ static void cpus(void) { sysconf(_SC_NPROCESSORS_ONLN); }
 static void pages(void) { sysconf(_SC_PHYS_PAGES); }
 static void info(void) { struct sysinfo s; sysinfo(&s); }
 static void load(void) { double l[3]; getloadavg(l, 3); }
-static void affinity(void) { cpu_set_t s; sched_getaffinity(0, sizeof s, &s); }
+static cpu_set_t mask;
+static void affinity(void) { sched_getaffinity(0, sizeof mask, &mask); }
+/* The mask that was read before: a program that restores what it had. */
+static void set_affinity(void) { sched_setaffinity(0, sizeof mask, &mask); }
 
 static pid_t start(char *program, char *preload) {
     char *words[16], *rest = NULL, *copy = strdup(program);
@@ -357,6 +360,7 @@ int main(int argc, char **argv) {
         value("sysinfo", info);
         value("getloadavg", load);
         value("sched_getaffinity", affinity);
+        value("sched_setaffinity", set_affinity);
     } else if (!strcmp(what, "pass") && argc >= 3) {
         pass(atoi(argv[2]));
     } else if (!strcmp(what, "mounts") && argc == 4) {

@@ -38,23 +38,45 @@ package_of() {
     free | top | vmstat | uptime | ps) echo procps ;;
     iostat | mpstat | sar) echo sysstat ;;
     lstopo-no-graphics) echo hwloc-nox ;;
-    unshare | setpriv | taskset | nsenter | mount) echo util-linux ;;
+    unshare | setpriv | prlimit | setarch | taskset | nsenter | mount) echo util-linux ;;
     qemu-system-x86_64) echo qemu-system-x86 ;;
     dockerd) echo docker.io ;;
+    ctr) echo containerd ;;
     # The client, which newer Debians have in a package of its own; `docker` is something else.
     docker) if apt-cache show docker-cli >/dev/null 2>&1; then echo docker-cli; else echo docker.io; fi ;;
+    mkfs.ext4) echo e2fsprogs ;;
+    promtool) echo prometheus ;;
+    zabbix_agentd) echo zabbix-agent ;;
+    collectd) echo collectd-core ;;
+    snmpget) echo snmp ;;
     musl-gcc) echo musl-tools ;;
     cc | gcc) echo gcc ;;
     fusermount3) echo fuse3 ;;
     setcap) echo libcap2-bin ;;
-    aarch64-linux-gnu-as) echo binutils-aarch64-linux-gnu ;;
+    aarch64-linux-gnu-gcc) echo gcc-aarch64-linux-gnu ;;
+    x86_64-linux-gnu-gcc) echo gcc-x86-64-linux-gnu ;;
+    qemu-*-static) echo qemu-user-static ;;
+    ld.lld) echo lld ;;
     redis-benchmark) echo redis-tools ;;
     xz) echo xz-utils ;;
     depmod | modprobe) echo kmod ;;
+    s6-svscan) echo s6 ;;
+    supervisord) echo supervisor ;;
+    nginx) echo nginx-light ;;
+    java | javac | jlink) echo default-jdk-headless ;;
+    node) echo nodejs ;;
+    R) echo r-base-core ;;
+    snmpwalk) echo snmp ;;
+    zabbix_agentd) echo zabbix-agent ;;
+    perf) echo linux-perf ;;
+    lttng) echo lttng-tools ;;
     dpkg-source) echo dpkg-dev ;;
     *) echo "$1" ;;
   esac
 }
+
+# debian_processor x86_64|aarch64: Debian's name of that processor, which is Docker's name too.
+debian_processor() { case $1 in x86_64) echo amd64 ;; aarch64) echo arm64 ;; *) echo "$1" ;; esac; }
 
 # need PROGRAM...: each is there, or is installed where apt can. With one apt run,
 # waiting for another one's lock instead of failing.
@@ -103,11 +125,12 @@ undo_all() {
   undo_list=()
 }
 # In the program that makes things: `undo_at_exit` once, then undo as often as needed.
+# A signal can come while bash is about to run the trap of EXIT, which an `exit` would then end.
 undo_at_exit() {
   trap undo_all EXIT
-  trap 'exit 130' INT
-  trap 'exit 143' TERM
-  trap 'exit 129' HUP
+  trap 'undo_all; exit 130' INT
+  trap 'undo_all; exit 143' TERM
+  trap 'undo_all; exit 129' HUP
 }
 
 # run_watched COMMAND...: run it so that a signal to this program ends it at once
@@ -156,7 +179,7 @@ RUNTIME
 # --- cgroups ----------------------------------------------------------------
 
 # cgroup_dir CONTROLLER: where that controller's hierarchy is mounted.
-# cgroup_version CONTROLLER: 1 or 2. Both empty where nobody has the controller.
+# cgroup_version CONTROLLER: 1 or 2. Both are empty if no hierarchy has the controller.
 cgroup_scan() {
   local c
   while read -r line; do

@@ -4,16 +4,16 @@
 
 use core::ops::RangeInclusive;
 
-use crate::snapshot::{CpuList, Quota, Rounding};
 use crate::text::{Out, cut, decimal, fields, trim};
+use crate::values::{CpuList, Cpus, Quota, Rounding};
 
 /// More CPUs than any kernel can be configured for (`CONFIG_NR_CPUS` ends at 8,192).
 pub const MAX_CPUS: u32 = 1 << 16;
 
 impl<'m> CpuList<'m> {
-    /// The list in `text`, if it is one and names at least one CPU: ranges in ascending order
-    /// below [`MAX_CPUS`], as `bitmap_print_to_pagebuf` writes them. An empty list is `None`:
-    /// v1's `cpuset.cpus` of a cgroup that nobody has configured, where no task can be.
+    /// Parses the list in `text`. It must name at least one CPU, in ranges in ascending order below
+    /// [`MAX_CPUS`], as `bitmap_print_to_pagebuf` writes them. An empty list is `None`: v1's
+    /// `cpuset.cpus` is empty in a cgroup that is not configured yet and cannot hold a task.
     pub fn parse(text: &'m [u8]) -> Option<Self> {
         let list = CpuList(trim(text));
         let mut after = 0;
@@ -27,7 +27,7 @@ impl<'m> CpuList<'m> {
         Some(list)
     }
 
-    /// The ranges of the list. Ends where the text stops being one.
+    /// The ranges of the list. Stops at the first text that is not a range.
     pub fn ranges(self) -> impl Iterator<Item = RangeInclusive<u32>> + Clone + use<'m> {
         self.0.split(|&b| b == b',').map_while(parse_range)
     }
@@ -63,17 +63,89 @@ fn parse_range(part: &[u8]) -> Option<RangeInclusive<u32>> {
     (!range.is_empty()).then_some(range)
 }
 
-/// Appends the list of the CPUs 0 to `count` - 1 as the kernel prints it, without a newline.
-pub fn print_first(count: u32, out: &mut Out<'_>) {
-    out.byte(b'0');
-    if count > 1 {
-        out.byte(b'-');
-        out.decimal(u64::from(count.saturating_sub(1)));
+impl<'m> Cpus<'m> {
+    /// The CPUs that the container shows, `count` allowed CPUs with the kernel's numbers: first the CPUs
+    /// of the thread's own mask, then the others.
+    pub fn shown(&self) -> impl Iterator<Item = u32> + Clone + use<'m> {
+        let own = self.own;
+        let is_own = move |cpu: u32| {
+            let byte = own.get(cpu as usize / 8);
+            byte.is_some_and(|byte| byte.wrapping_shr(cpu % 8) & 1 == 1)
+        };
+        let has = self.list.iter().filter(|cpu| is_own(*cpu)).count();
+        let mut own_left = u32::try_from(has).unwrap_or(u32::MAX).min(self.count);
+        let mut others_left = self.count.saturating_sub(own_left);
+        self.list.iter().filter(move |cpu| {
+            let left = if is_own(*cpu) {
+                &mut own_left
+            } else {
+                &mut others_left
+            };
+            let shows = *left > 0;
+            *left = left.saturating_sub(1);
+            shows
+        })
+    }
+
+    /// True if some allowed CPUs are hidden.
+    pub fn hides_some(&self) -> bool {
+        self.count < self.list.count()
     }
 }
 
-/// The number of CPUs that every file and call agrees on (NUMBERS section 2): what the quota
-/// comes to in whole CPUs, at most the `allowed` ones of the cpuset, at least 1.
+/// Looks up CPUs in ascending order in a list in ascending order, in one pass over both.
+pub struct Walk<I> {
+    next: Option<u32>,
+    rest: I,
+}
+
+impl<I: Iterator<Item = u32>> Walk<I> {
+    /// Starts at the first CPU of `list`.
+    pub fn new(mut list: I) -> Self {
+        Walk {
+            next: list.next(),
+            rest: list,
+        }
+    }
+
+    /// Removes the next CPU from the list and returns it.
+    pub fn pass(&mut self) -> Option<u32> {
+        core::mem::replace(&mut self.next, self.rest.next())
+    }
+
+    /// True if the list has `cpu`. Each call must pass a larger CPU than the calls before it.
+    pub fn contains(&mut self, cpu: u32) -> bool {
+        while self.next.is_some_and(|next| next < cpu) {
+            self.pass();
+        }
+        self.next == Some(cpu)
+    }
+}
+
+/// Appends a list of CPUs in ascending order as the kernel prints it (`%*pbl`), without a newline.
+pub fn print_list(cpus: impl Iterator<Item = u32>, out: &mut Out<'_>) {
+    let mut separator: &[u8] = b"";
+    let mut print = |run: Option<(u32, u32)>| {
+        let Some((first, last)) = run else { return };
+        out.bytes(core::mem::replace(&mut separator, b","));
+        out.decimal(u64::from(first));
+        if last > first {
+            out.byte(b'-');
+            out.decimal(u64::from(last));
+        }
+    };
+    let mut run: Option<(u32, u32)> = None;
+    for cpu in cpus {
+        match &mut run {
+            Some((_, last)) if last.checked_add(1) == Some(cpu) => *last = cpu,
+            _ => print(run.replace((cpu, cpu))),
+        }
+    }
+    print(run);
+}
+
+/// The number of CPUs that every file and call reports (NUMBERS section 2): the quota in whole CPUs, at
+/// most the `allowed` CPUs of the cpuset, and at least 1.
 pub fn count(allowed: u32, quota: Option<Quota>, rounding: Rounding) -> u32 {
     let by_quota = quota.and_then(|q| whole(q, rounding)).unwrap_or(u64::MAX);
     u32::try_from(by_quota)
@@ -82,7 +154,7 @@ pub fn count(allowed: u32, quota: Option<Quota>, rounding: Rounding) -> u32 {
         .max(1)
 }
 
-/// A quota in whole CPUs; `None` for a period of 0.
+/// Rounds a quota to whole CPUs. `None` for a period of 0.
 fn whole(quota: Quota, rounding: Rounding) -> Option<u64> {
     let full = quota.quota_us.checked_div(quota.period_us)?;
     let rest = quota.quota_us.checked_rem(quota.period_us)?;
@@ -152,7 +224,7 @@ mod tests {
         }
     }
 
-    /// lxcfs and others took the 2 for a number of CPUs.
+    /// lxcfs and other tools read the list `2` as a count of two CPUs.
     #[test]
     fn the_single_cpu_2_is_one_cpu() {
         let two = CpuList::parse(b"2\n").unwrap();
@@ -161,7 +233,8 @@ mod tests {
         assert_eq!(count(two.count(), None, Rounding::Up), 1);
     }
 
-    /// A snapshot is only text: what was never parsed must not loop or count beyond reason.
+    /// `CpuList` can hold text that was never parsed. Iteration must stop at malformed text and must
+    /// not count an absurd number of CPUs.
     #[test]
     fn an_unchecked_list_ends_at_the_garbage() {
         assert_eq!(
@@ -262,11 +335,54 @@ mod tests {
 
     #[test]
     fn printed_lists() {
-        for (n, text) in [(0, "0"), (1, "0"), (2, "0-1"), (256, "0-255")] {
-            let mut room = [0; 16];
-            let mut out = Out::new(&mut room);
-            print_first(n, &mut out);
+        for text in [
+            "",
+            "0",
+            "7",
+            "0-1",
+            "1-3,5,7-8",
+            "0,2,4",
+            "0-255",
+            "1023-1025,8191",
+        ] {
+            let mut buffer = [0; 32];
+            let mut out = Out::new(&mut buffer);
+            print_list(CpuList(text.as_bytes()).iter(), &mut out);
             assert_eq!(out.finish(), Some(text.as_bytes()));
         }
+    }
+
+    #[test]
+    fn the_first_allowed_cpus_are_shown() {
+        let shown = |count, list| shown(count, list, &[]);
+        assert_eq!(shown(2, "2-3"), [2, 3]);
+        assert_eq!(shown(3, "1,5-9,2047"), [1, 5, 6]);
+        assert_eq!(shown(9, "1,2047"), [1, 2047]);
+    }
+
+    fn shown(count: u32, list: &'static str, own: &[u8]) -> Vec<u32> {
+        let cpus = Cpus {
+            count,
+            list: CpuList(list.as_bytes()),
+            quota: None,
+            own,
+        };
+        cpus.shown().collect()
+    }
+
+    #[test]
+    fn the_threads_own_cpus_are_shown_first() {
+        // A mask that has the first CPUs changes nothing.
+        for own in [&[0b1111_1111][..], &[0b11], &[0b1], &[0b10], &[]] {
+            assert_eq!(shown(2, "0-7", own), [0, 1], "{own:?}");
+        }
+        assert_eq!(shown(2, "0-7", &[0b0010_0000]), [0, 5]);
+        assert_eq!(shown(1, "0-7", &[0b0010_0000]), [5]);
+        assert_eq!(shown(2, "0-7", &[0b1110_0000]), [5, 6]);
+        assert_eq!(shown(3, "0-7,9", &[0b1000_0010, 0b10]), [1, 7, 9]);
+        // CPUs of the mask that are not allowed, or not in the list.
+        assert_eq!(shown(2, "2-3,70", &[0b0000_0001]), [2, 3]);
+        assert_eq!(shown(2, "2-3,70", &[0, 0, 0, 0, 0, 0, 0, 0, 64]), [2, 70]);
+        assert_eq!(shown(9, "2-3", &[0b0000_1000]), [2, 3]);
     }
 }

@@ -3,21 +3,21 @@
 //! where the kernel has them.
 #![forbid(unsafe_code)]
 
-use crate::snapshot::{BlockIo, DeviceIo, SeenDevice};
 use crate::text::{cut, decimal, fields, lines};
+use crate::values::{BlockIo, DeviceIo, SeenDevice};
 
 impl<'m> BlockIo<'m> {
-    /// What the container did on the device `major:minor`; zeros if it never touched it.
+    /// The container's I/O on the device `major:minor`; zeros if the container never used it.
     pub fn of(self, device: (u64, u64)) -> DeviceIo {
         self.sum(Some(device))
     }
 
-    /// What it did on all devices together.
+    /// The container's I/O on all devices together.
     pub fn all(self) -> DeviceIo {
         self.sum(None)
     }
 
-    /// Remembers in `seen` what is said of each device, as many as fit, and what it has fallen by.
+    /// Stores in `seen` the counters of each device, as many as fit, and by how much they have fallen.
     pub fn remember(self, seen: &mut [SeenDevice]) {
         let BlockIo::V1 {
             bytes, operations, ..
@@ -45,7 +45,7 @@ impl<'m> BlockIo<'m> {
         }
     }
 
-    /// True if it did anything on one device at most, and that is a disk: then nothing counts twice.
+    /// True if the container used at most one device, and that is a disk: then no I/O is counted twice.
     pub fn is_of_one(self, is_disk: impl FnOnce((u64, u64)) -> bool) -> bool {
         let (BlockIo::V2(text) | BlockIo::V1 { bytes: text, .. }) = self;
         let mut devices = lines(text).filter_map(device).map(|(device, _)| device);
@@ -95,7 +95,7 @@ impl<'m> BlockIo<'m> {
 }
 
 impl DeviceIo {
-    /// Leaves out what was done on another device.
+    /// Skips the I/O of other devices.
     pub fn without(&mut self, other: &DeviceIo) {
         self.change(counters(other), u64::saturating_sub);
     }
@@ -127,7 +127,7 @@ fn counters(of: &DeviceIo) -> [u64; 6] {
     ]
 }
 
-/// `major:minor` in front of a line, and the rest.
+/// `major:minor` at the start of a line, and the rest.
 fn device(line: &[u8]) -> Option<((u64, u64), &[u8])> {
     let (device, rest) = cut(line, b' ')?;
     let (major, minor) = cut(device, b':')?;
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_done_is_zero() {
+    fn no_io_is_zero() {
         let io = BlockIo::V1 {
             bytes: b"Total 0\n",
             operations: b"",
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cgroup_did_stays_when_it_is_removed() {
+    fn io_of_a_removed_cgroup_stays_counted() {
         let io = |bytes, operations| BlockIo::V1 {
             bytes,
             operations,
@@ -268,7 +268,7 @@ mod tests {
             ),
             (b"8:0 Read 90\n8:16 Read 7\n", b"8:0 Read 9\n", (90, 9, 97)),
             (b"8:0 Read 30\n8:16 Read 7\n", b"8:0 Read 3\n", (90, 9, 97)),
-            // Only bytes were asked for, and a third device is one too many.
+            // The caller wants bytes only, and a third device is one too many.
             (b"8:0 Read 31\n8:16 Read 7\n8:32 Read 1\n", b"", (91, 6, 99)),
             (
                 b"8:0 Read 32\n8:16 Read 7\n8:32 Read 1\n",

@@ -1,14 +1,14 @@
-//! `/proc/PID/cgroup`: in which cgroups a process is (`cgroups(7)`).
+//! `/proc/PID/cgroup`: the cgroups of a process (`cgroups(7)`).
 //!
 //! One line per hierarchy, `id:controllers:path`; v2 is `0::path`. The path is everything
-//! after the second colon, as it is: the kernel escapes nothing here and allows no newline in
+//! after the second colon, unchanged: the kernel escapes nothing here and allows no newline in
 //! the name of a cgroup (`cgroup_mkdir`).
 #![forbid(unsafe_code)]
 
 use super::{Hierarchy, is_within};
 use crate::text::{cut, lines};
 
-/// What the kernel appends to the path of a v2 cgroup that has been removed.
+/// The suffix that the kernel appends to the path of a removed v2 cgroup.
 const DELETED: &[u8] = b" (deleted)";
 
 /// The hierarchy that has `controller` (its v1 name), and the path of the process in it: decided per
@@ -19,7 +19,7 @@ pub fn of<'t, 'n>(text: &'t [u8], controller: &'n [u8]) -> Option<(Hierarchy<'n>
     found
 }
 
-/// The same for several controllers, in one pass over the table.
+/// Hierarchy and path for several controllers, in one pass over the table.
 pub fn of_each<'t, 'n, const N: usize>(
     text: &'t [u8],
     controllers: [&'n [u8]; N],
@@ -42,8 +42,8 @@ pub fn of_each<'t, 'n, const N: usize>(
 }
 
 /// The path of the process in `hierarchy`, relative to the root of the reader's cgroup
-/// namespace. The path of a removed cgroup is the one it had: what can still be seen of its
-/// ancestors holds.
+/// namespace. The path of a removed cgroup is its former path, so that its visible
+/// ancestors still count.
 pub fn path<'t>(text: &'t [u8], hierarchy: Hierarchy<'_>) -> Option<&'t [u8]> {
     lines(text)
         .filter_map(Line::parse)
@@ -83,9 +83,9 @@ impl<'t> Line<'t> {
 
 /// The cgroup that stands for the whole container, on one hierarchy (NUMBERS section 1).
 ///
-/// In the initial PID namespace that is the caller's own. Elsewhere it is the one of PID 1,
-/// less the scope that systemd makes for itself, if the caller is in it; a caller outside of it
-/// (a pod that shares its PID namespace) stands for itself.
+/// In the initial PID namespace this is the caller's own cgroup. Elsewhere it is the cgroup of PID 1,
+/// without the scope that systemd makes for itself, if the caller is in it or below it. Otherwise (a
+/// pod that shares its PID namespace) it is the caller's own.
 pub fn container<'t>(own: &'t [u8], pid1: &'t [u8], initial_pid_namespace: bool) -> &'t [u8] {
     let machine = without_init_scope(pid1);
     if !initial_pid_namespace && is_within(own, machine) {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_at_the_root_needs_no_pid_1() {
+    fn a_process_in_the_root_cgroup_needs_no_pid_1() {
         for pid1 in [
             &b"/"[..],
             b"/init.scope",

@@ -1,23 +1,43 @@
-//! What the kernel says of a control group: bytes of its files in, values out.
+//! Control groups, v1 and v2: which cgroups are the container's, and what their files contain.
 //!
-//! Nothing here opens a file. [`membership`] and [`mounts`] say where the files are,
-//! [`cpus`], [`values`] and [`io`] what is in them.
-#![forbid(unsafe_code)]
+//! [`locate`] finds the directories, with the parsers [`membership`] and [`mounts`]. [`memory`], [`cpu`], [`block_io`],
+//! [`psi`] and [`pids`] give the container's values. Where the two versions of control groups differ,
+//! [`v1`] and [`v2`] read the files of one cgroup. All reads pass through the trait [`kernel::Kernel`], with the
+//! parsers [`counters`], [`cpus`] and [`io`]. No file here makes a system call.
 
+pub mod block_io;
+pub mod counters;
+pub mod cpu;
 pub mod cpus;
+pub mod host;
 pub mod io;
+pub mod kernel;
+pub mod locate;
 pub mod membership;
+pub mod memory;
 pub mod mounts;
-pub mod pressure;
-pub mod values;
+pub mod pids;
+pub mod psi;
+pub mod v1;
+pub mod v2;
 
-/// One of the trees in which the kernel keeps its cgroups.
+/// The version of control groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Version {
+    /// A hierarchy for each controller, or for a few of them.
+    V1 = 0,
+    /// One tree for all controllers.
+    V2 = 1,
+}
+
+/// A cgroup hierarchy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hierarchy<'n> {
     /// The v1 tree of a controller, by the controller's v1 name: `memory`, `cpu`, `cpuacct`,
     /// `cpuset`, `pids`, `blkio`.
     V1(&'n [u8]),
-    /// The one tree of v2, whatever controllers it has.
+    /// The v2 tree, with whichever controllers it has.
     V2,
 }
 
@@ -39,7 +59,7 @@ fn without_slash(path: &[u8]) -> &[u8] {
     path.strip_suffix(b"/").unwrap_or(path)
 }
 
-/// True if a component of `path` is `..`: the kernel prints it for what lies outside of the
+/// True if a component of `path` is `..`: the kernel prints it for cgroups outside of the
 /// reader's cgroup namespace (`cgroup_namespaces(7)`).
 fn climbs(path: &[u8]) -> bool {
     path.split(|&b| b == b'/').any(|name| name == b"..")

@@ -1,4 +1,4 @@
-//! `/proc/self/mountinfo`: where a hierarchy can be seen (`proc(5)`).
+//! `/proc/self/mountinfo`: the mount points of a hierarchy (`proc(5)`).
 //!
 //! `id parent major:minor root mount-point options [tag…] - type source super-options`, spaces
 //! between. Root and mount point have space, tab, newline and backslash as octal escapes
@@ -8,18 +8,18 @@
 use super::{Hierarchy, below, is_within, without_slash};
 use crate::text::{Out, fields, lines};
 
-/// A mounted piece of a hierarchy. Both paths as the kernel prints them, escapes and all.
+/// A mounted part of a hierarchy. Both paths are as the kernel prints them, with escapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mount<'t> {
-    /// The cgroup that is seen at the mount point, relative to the root of the reader's cgroup
+    /// The cgroup that the mount point shows, relative to the root of the reader's cgroup
     /// namespace: `/..` is the parent of that root.
     pub root: &'t [u8],
-    /// Where it is seen.
+    /// The mount point.
     pub point: &'t [u8],
 }
 
 impl<'t> Mount<'t> {
-    /// Of one line of the table.
+    /// Parses one line of the table.
     fn parse(line: &'t [u8]) -> Option<Self> {
         let mut fields = fields(line);
         let root = fields.nth(3)?;
@@ -28,14 +28,14 @@ impl<'t> Mount<'t> {
     }
 }
 
-/// What a line of the table says behind its `-`, where that is of a cgroup.
+/// The part of a line after its `-`, if the mount is of a cgroup file system.
 struct Source<'t> {
     kind: &'t [u8],
     options: &'t [u8],
 }
 
 impl<'t> Source<'t> {
-    /// Nothing that stands in front of the type has a `- cgroup` in it.
+    /// No field before the type contains ` - cgroup`.
     fn parse(line: &'t [u8]) -> Option<Self> {
         let rest = memchr::memchr_iter(b'-', line)
             .filter_map(|at| line.get(at..))
@@ -47,7 +47,7 @@ impl<'t> Source<'t> {
         Some(Source { kind, options })
     }
 
-    /// Which of `wanted` it shows.
+    /// The hierarchies of `wanted` that this mount shows.
     fn is_of<const N: usize>(&self, wanted: &[Option<Cgroup<'_>>; N]) -> [bool; N] {
         if self.kind != b"cgroup" {
             let unified = self.kind == b"cgroup2";
@@ -66,18 +66,18 @@ impl<'t> Source<'t> {
 /// A cgroup: its hierarchy, and its path as in `/proc/PID/cgroup`.
 pub type Cgroup<'p> = (Hierarchy<'p>, &'p [u8]);
 
-/// The mount through which `path` (as in `/proc/PID/cgroup`) and most of its ancestors can be
-/// seen: of those whose root contains it the one with the highest root, and of equal ones the
-/// last. Without any that contains it, the first of the hierarchy.
+/// The mount that shows `path` (as in `/proc/PID/cgroup`) and most of its ancestors: of the mounts
+/// whose root contains the path the one with the highest root, and of equal ones the
+/// last. If no root contains the path, the first mount of the hierarchy.
 ///
-/// A mount point that a later mount hides is no choice. The mount of `/` hides nothing: after
-/// `switch_root` it stands behind the mounts that were moved onto it.
+/// A mount point that a later mount hides does not count. The mount of `/` hides nothing: after
+/// `switch_root` it follows the mounts that were moved onto it.
 pub fn find<'t>(table: &'t [u8], hierarchy: Hierarchy<'_>, path: &[u8]) -> Option<Mount<'t>> {
     let [found] = find_each(table, [Some((hierarchy, path))]);
     found
 }
 
-/// The same for several cgroups, in one pass over the table.
+/// The mounts for several cgroups, in one pass over the table.
 pub fn find_each<'t, const N: usize>(
     table: &'t [u8],
     wanted: [Option<Cgroup<'_>>; N],
@@ -85,7 +85,7 @@ pub fn find_each<'t, const N: usize>(
     let mut best: [Option<Choice<'t>>; N] = [None; N];
     for line in lines(table) {
         let source = Source::parse(line);
-        // Nothing can be hidden yet: most lines need not be taken apart.
+        // No mount is chosen yet, so none can be hidden: most lines need no parsing.
         if source.is_none() && best.iter().all(Option::is_none) {
             continue;
         }
@@ -128,9 +128,9 @@ impl Mount<'_> {
     /// Writes the directory in which the files of the cgroup `path` are, without a last `/`
     /// (the mount point `/` itself is therefore empty).
     ///
-    /// A path outside of the mount's root, or below it by names that the cgroup namespace
-    /// hides (a root of `/..`), is answered with the mount point, the nearest thing to be
-    /// seen; the result is then false.
+    /// For a path outside of the mount's root, or below it by names that the cgroup namespace
+    /// hides (a root of `/..`), the directory is the mount point, the nearest visible cgroup,
+    /// and the result is false.
     pub fn locate(&self, path: &[u8], out: &mut Out<'_>) -> bool {
         unescaped(without_slash(self.point)).for_each(|b| out.byte(b));
         let rest = relative(self.root, path);
@@ -149,7 +149,7 @@ fn relative<'p>(root: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
     if !root.contains(&b'\\') {
         return below(path, root);
     }
-    // With escapes, `root` is longer than what it stands for: find where that ends in `path`.
+    // With escapes, `root` is longer than the path it denotes: find the end of that path in `path`.
     let (len, same) = unescaped(root)
         .zip(path)
         .fold((0usize, true), |(len, same), (a, &b)| {
@@ -161,7 +161,7 @@ fn relative<'p>(root: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
         .flatten()
 }
 
-/// The bytes that a field of the table stands for: `\040` is a space. A backslash that starts
+/// The bytes that a field of the table denotes: `\040` is a space. A backslash that starts
 /// no escape stands for itself.
 pub fn unescaped(field: &[u8]) -> impl Iterator<Item = u8> {
     let mut rest = field;
@@ -192,8 +192,8 @@ mod tests {
     const V1: Hierarchy<'_> = Hierarchy::V1(b"memory");
 
     fn located(table: &[u8], hierarchy: Hierarchy<'_>, path: &[u8]) -> Option<(String, bool)> {
-        let mut room = [0; 8192];
-        let mut out = Out::new(&mut room);
+        let mut buffer = [0; 8192];
+        let mut out = Out::new(&mut buffer);
         let inside = find(table, hierarchy, path)?.locate(path, &mut out);
         Some((String::from_utf8_lossy(out.finish()?).into_owned(), inside))
     }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn several_in_one_pass() {
+    fn one_pass_locates_several_hierarchies() {
         let table = b"1 0 0:4 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
             2 0 0:5 /d /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
             3 0 0:6 / /sys/fs/cgroup/memory rw - tmpfs tmpfs rw\n\
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_mounts_the_one_that_shows_most() {
+    fn the_mount_that_shows_most_is_used() {
         let table = b"1 0 0:3 / / rw - ext4 /dev/vda rw\n\
             2 1 0:4 /docker/6b /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
             3 1 0:4 / /host/cgroup/memory rw - cgroup cgroup rw,memory\n\
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hidden_is_no_choice() {
+    fn a_mount_below_another_mount_is_not_used() {
         let table = b"2 1 0:4 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n\
             9 2 0:4 /docker/6b /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
         assert_eq!(

@@ -1,53 +1,66 @@
-//! The load averages of a container: who counts its tasks, and who asks.
+//! The load averages of a container, and the sampler that maintains them.
 //!
-//! One helper process per container, the sampler, counts every 5 s ([`census`]) and leaves the
-//! averages in the shared state ([`crate::state`]). It belongs to nobody: whoever first asks for
-//! load starts it ([`crate::sys::spawn`]), anything may kill it at any moment, and the next who asks starts
-//! another. Without one the averages are bridged from the container's CPU time ([`crate::load`]).
+//! The sampler is one background process per container. It counts the tasks every 5 s ([`count`]) and
+//! publishes the averages in the shared state ([`crate::shared_state`]). A process that reads the load
+//! and finds no live sampler starts one ([`crate::sys::spawn`]), if no program can notice it
+//! ([`start`]). The sampler may be killed at any moment. Without a sampler, the averages are
+//! extrapolated from the CPU time of the container ([`crate::load::average`]).
 
-pub mod census;
+pub mod count;
 #[cfg(feature = "preload")]
 pub mod helper;
-pub mod watch;
+pub mod start;
+pub mod tracker;
 
-use crate::cgroup::pressure;
-use crate::gather::{self, Controller, Kernel, Place};
-use crate::ledger::Sample;
-use crate::load::{Averages, PERIOD_US, Reading};
+use crate::cgroup::kernel::Kernel;
+use crate::cgroup::locate::ContainerCgroups;
+use crate::cgroup::{cpu, kernel, locate, pids};
+use crate::cpu_time::Sample;
+use crate::load::average::{Averages, PERIOD_US, Reading};
+use crate::load::tasks::FEW;
+use crate::mem::{Arena, Zeroed};
 use crate::settings::Settings;
-use crate::snapshot::{Cpus, Load};
-use crate::state::{Held, LOST_AFTER_US, Store, identify};
-use crate::sys::memory::{Arena, Zeroed};
-use crate::sys::process::sleep_until;
+use crate::shared_state::{LOST_AFTER_US, Publisher, Store, identify};
+use crate::sys::process::{parent, sleep_until};
 use crate::sys::{self, Errno};
-use census::{Census, Source};
+use crate::values::{Cpus, Load};
+use count::{Counted, Source, ThreadCounter, When};
 
-/// A sampler that nobody asked for so long ends, microseconds.
+/// The sampler ends when no process has read the load for this long, microseconds.
 const UNASKED_US: u64 = 3_600_000_000;
-/// Whoever asked first gets so long to be done with it, microseconds: its asking is no load.
+/// A new sampler waits this long before its first sample, microseconds. The process that started it is
+/// then usually idle again and does not count as load.
 const SETTLE_US: u64 = 200_000;
-/// Memory for the files that are read in one cycle.
+/// How often the sampler removes the state of containers that have ended, microseconds.
+const CLEAN_US: u64 = 60_000_000;
+/// Below a subreaper, no sampler starts for this long, microseconds: an hour.
+const POSTPONED_US: u64 = 3_600_000_000;
+/// How many milliseconds a new sampler waits to become PID 1's child.
+const ADOPTION_TRIES: u32 = 50;
+/// While programs read the load, the time between two counts, microseconds.
+const BETWEEN_US: u64 = 900_000;
+/// Programs count as reading the load if the last read is at most this old, microseconds.
+const ASKED_LATELY_US: u64 = 3_000_000;
+/// Bytes of memory for the files that are read in one cycle.
 const CYCLE: usize = 128 << 10;
 
-/// The averages that a sampler which lives keeps, when the container is `now_us` old.
+/// The averages of a live sampler; `None` without one. `now_us` is the age of the container.
 pub fn kept(store: &Store<'_>, now_us: u64) -> Option<Load> {
     let last = store.sampled(now_us).sampled?.averages;
     let since_us = now_us.saturating_sub(last.last_sample_age_us);
     (since_us < LOST_AFTER_US).then_some(last.load)
 }
 
-/// The container's averages at the moment of `sample`. `pressure_us` is asked only where they
-/// must be bridged; `may_start` only where there is no sampler, and `start` if of all that ask
-/// this process is the one to start it.
+/// The container's averages at the moment of `sample`. Calls `may_start` only without a live sampler, and `start` if this process gets the start claim.
 pub fn load(
     store: &Store<'_>,
     sample: &Sample<'_>,
-    pressure_us: impl FnOnce() -> u64,
     may_start: impl FnOnce() -> bool,
     start: impl FnOnce(),
 ) -> Load {
     let found = store.sampled(sample.age_us);
-    if found.wants_sampler && may_start() && store.claim(sample.age_us) {
+    let may_start = found.wants_sampler && may_start();
+    if may_start && store.claim_start(sample.age_us) {
         start();
     }
     let last = found
@@ -58,126 +71,165 @@ pub fn load(
     {
         return last.load;
     }
-    last.bridge(&Reading::of(sample, pressure_us())).load
+    let estimate = last.estimate(&Reading::of(sample));
+    // Where no sampler may run, the readers keep the averages: each stores what it extrapolated.
+    if found.wants_sampler && !may_start {
+        store.publish_estimate(estimate, sample.age_us);
+    }
+    estimate.load
 }
 
-/// CPU pressure of the container at `place`; 0 where the kernel does not tell.
-pub fn pressure_us<K: Kernel + ?Sized>(
-    kernel: &K,
-    place: &Place<'_>,
-    arena: &mut Arena<'_>,
-) -> u64 {
-    let mut read = || {
-        let home = place
-            .home(Controller::Cpu)
-            .ok()
-            .filter(|home| home.unified)?;
-        let text = gather::read_in(kernel, home.directory, b"cpu.pressure", arena);
-        pressure::some_us(text.ok()?)
-    };
-    read().unwrap_or(0)
-}
-
-/// Samples until nobody has asked for an hour, or until there is nothing to be done here: another
-/// sampler lives, the state cannot be written, the container is gone. One that was started on
-/// purpose goes on without being asked, and waits for the end of another.
+/// Takes samples until no process has read the load for an hour, the sampler can be noticed
+/// ([`start::may_stay`]), another sampler runs, or the state cannot be written. A sampler that the user
+/// started (`on_purpose`) does not end for lack of readers, and waits while another sampler runs.
 pub fn run<K: Kernel>(
     kernel: &K,
     settings: &Settings<'_>,
     on_purpose: bool,
-    census: &mut Census,
+    counter: &mut ThreadCounter,
     arena: &mut Arena<'_>,
 ) -> Result<(), Errno> {
-    let place = gather::locate(kernel, arena)?;
+    let cgroups = locate::locate(kernel, arena)?;
     let store = Store {
         directory: settings.state,
-        identity: identify(kernel, &place, settings.cpus.is_some(), arena)?,
+        identity: identify(kernel, &cgroups, settings.cpus.is_some(), arena)?,
+        signals_are_blocked: false,
     };
     let start_us = kernel
         .start_ticks()
-        .ok_or(Errno::MISSING)?
-        .saturating_mul(crate::ledger::TICK_US);
+        .ok_or(Errno::NOT_FOUND)?
+        .saturating_mul(crate::cpu_time::TICK_US);
     let source = source(kernel, arena);
-    let cpus = gather::cpus(kernel, &place, settings, arena)
+    let cpus = cpu::cpus(kernel, &cgroups, settings, arena)
         .map_err(|(_, errno)| errno)?
         .0;
-    let room = arena.piece(CYCLE)?;
+    let buffer = arena.alloc(CYCLE)?;
 
     let age_us = |kernel: &K| kernel.boot_us().map(|now| now.saturating_sub(start_us));
-    let mut held = loop {
-        match store.hold(age_us(kernel)?) {
+    if !on_purpose && !is_adopted_by_init(kernel)? {
+        store.postpone_start(age_us(kernel)?, POSTPONED_US);
+        return Ok(());
+    }
+    let number = kernel.boot_us()?.wrapping_mul(1 << 16) | u64::from(sys::process_id() & 0xffff);
+    let mut publisher = loop {
+        match store.become_sampler(age_us(kernel)?, number) {
             Err(Errno(libc::EAGAIN)) if on_purpose => {
                 sleep_until(
                     libc::CLOCK_BOOTTIME,
                     kernel.boot_us()?.saturating_add(PERIOD_US),
                 )?;
             }
-            held => break held?,
+            publisher => break publisher?,
         }
     };
     if !on_purpose {
         let settled = kernel.boot_us()?.saturating_add(SETTLE_US);
         sleep_until(libc::CLOCK_BOOTTIME, settled)?;
     }
-    let mut averages = *held.averages();
-    // The reading before this one: the census must know what was used in between.
+    let mut averages = *publisher.averages();
+    // The last reading. The counter needs the CPU time used since then.
     let mut before = Reading::default();
+    let mut counted_once = false;
     let mut asked_us = age_us(kernel)?;
-    let mut last_read = held.last_read();
+    let mut cleaned_us = asked_us;
+    let mut last_read = publisher.last_read();
     loop {
-        let mut cycle = Arena::new(&mut *room);
-        let now = reading(kernel, &place, settings, &cpus, age_us(kernel)?, &mut cycle)?;
+        let mut cycle = Arena::new(&mut *buffer);
+        let now = reading(
+            kernel,
+            &cgroups,
+            settings,
+            &cpus,
+            age_us(kernel)?,
+            &mut cycle,
+        )?;
         let spent = (
             now.cpu_us.saturating_sub(before.cpu_us),
             now.age_us.saturating_sub(before.age_us),
         );
-        let charged = gather::charged_tasks(kernel, &place, &mut cycle);
-        let counted = census.count(source, &place, spent, charged, &mut cycle)?;
-        before = now;
+        let charged = pids::charged_tasks(kernel, &cgroups, &mut cycle);
+        let when = if counted_once && now.age_us < averages.due_us() {
+            When::Between
+        } else {
+            When::Period
+        };
+        let counted = counter.count(source, &cgroups, when, spent, charged, &mut cycle)?;
+        (before, counted_once) = (now, true);
+        let read = publisher.last_read();
         averages = averages.sample(&now, counted.active);
-        leave(&store, &mut held, averages, &counted.tasks, now.age_us)?;
+        publish(
+            &store,
+            &mut publisher,
+            (averages, &counted),
+            now.age_us,
+            number,
+        )?;
 
-        let read = held.last_read();
         if read != last_read {
-            (last_read, asked_us) = (read, now.age_us);
+            asked_us = now.age_us;
         }
-        if !on_purpose && now.age_us.saturating_sub(asked_us) > UNASKED_US {
+        last_read = publisher.last_read();
+        let unasked_us = now.age_us.saturating_sub(asked_us);
+        if !on_purpose && (unasked_us > UNASKED_US || !start::may_stay(&cgroups)) {
             return Ok(());
+        }
+        if now.age_us.saturating_sub(cleaned_us) > CLEAN_US {
+            cleaned_us = now.age_us;
+            store.remove_stale();
+        }
+        // For a program that reads every second, counts are at most a second old.
+        let recently = now.age_us.saturating_sub(asked_us) < ASKED_LATELY_US;
+        let next_us = if recently && counted.tasks.total > FEW {
+            averages.due_us().min(now.age_us.saturating_add(BETWEEN_US))
+        } else {
+            averages.due_us()
+        };
+        sleep_until(libc::CLOCK_BOOTTIME, start_us.saturating_add(next_us))?;
+    }
+}
+
+/// Publishes a sample. If the file was removed or truncated, creates a new one.
+fn publish(
+    store: &Store<'_>,
+    publisher: &mut Publisher,
+    (averages, counted): (Averages, &Counted),
+    now_us: u64,
+    number: u64,
+) -> Result<(), Errno> {
+    if publisher.last_read().is_none() {
+        publisher.release();
+        *publisher = store.become_sampler(now_us, number)?;
+    }
+    publisher.publish(averages, counted.tasks, &counted.tracked)
+}
+
+/// Returns whether this sampler, whose parent is about to end, becomes a child of PID 1. If an ancestor
+/// of the starting process is a subreaper, the sampler becomes its child instead.
+fn is_adopted_by_init<K: Kernel>(kernel: &K) -> Result<bool, Errno> {
+    for _ in 0..ADOPTION_TRIES {
+        if parent() == 1 {
+            return Ok(true);
         }
         sleep_until(
             libc::CLOCK_BOOTTIME,
-            start_us.saturating_add(averages.due_us()),
+            kernel.boot_us()?.saturating_add(1_000),
         )?;
     }
+    Ok(false)
 }
 
-/// Leaves a sample. If the file was taken away or cut, a new one is made.
-fn leave(
-    store: &Store<'_>,
-    held: &mut Held,
-    averages: Averages,
-    tasks: &crate::snapshot::Tasks,
-    now_us: u64,
-) -> Result<(), Errno> {
-    if held.last_read().is_none() {
-        held.release();
-        *held = store.hold(now_us)?;
-    }
-    held.leave(averages, *tasks)
-}
-
-/// What the kernel counts for the container now.
+/// Reads the counters that the load average needs.
 fn reading<K: Kernel>(
     kernel: &K,
-    place: &Place<'_>,
+    cgroups: &ContainerCgroups<'_>,
     settings: &Settings<'_>,
     cpus: &Cpus<'_>,
     age_us: u64,
     arena: &mut Arena<'_>,
 ) -> Result<Reading, Errno> {
-    // With a number of CPUs that is none the kernel's own rows are not read.
+    // Pass a count of 0 so that per-CPU counters are not read.
     let totals = Cpus { count: 0, ..*cpus };
-    let time = gather::cpu_time(kernel, place, settings, &totals, None, arena)
+    let time = cpu::cpu_time(kernel, cgroups, settings, &totals, None, true, arena)
         .map_err(|(_, errno)| errno)?;
     let sample = Sample {
         age_us,
@@ -185,43 +237,42 @@ fn reading<K: Kernel>(
         time,
         host: None,
     };
-    Ok(Reading::of(&sample, pressure_us(kernel, place, arena)))
+    Ok(Reading::of(&sample))
 }
 
-/// Whether the container's processes are all that `/proc` shows: then its cgroup is that of the
-/// PID namespace.
+/// Selects how to list the processes of the container. If `/proc` shows only its processes, list
+/// `/proc`, else its cgroup.
 fn source<K: Kernel>(kernel: &K, arena: &mut Arena<'_>) -> Source {
-    if gather::is_in_initial_pid_namespace(kernel) || !kernel.is_alone(arena) {
+    if kernel::is_in_initial_pid_namespace(kernel) || !kernel.is_alone(arena) {
         Source::Cgroup
     } else {
         Source::Proc
     }
 }
 
-// SAFETY: numbers, and a flag that is false: nobody is known.
-unsafe impl Zeroed for Census {}
+// SAFETY: only integers, and a flag for which zero is false. All zeros means that no thread is tracked.
+unsafe impl Zeroed for ThreadCounter {}
 
-/// The sampler in a process of its own: what is left of the container's settings is where the
-/// state lives. Returns what it ended of.
-pub fn run_alone(directory: Option<&[u8]>, on_purpose: bool) -> Result<(), Errno> {
+/// Runs the sampler in a process of its own. Its only setting is the `directory` of the shared state;
+/// the container's other settings do not apply. Returns when the sampler ends, with the error that
+/// ended it.
+pub fn run_alone<K: Kernel>(
+    kernel: &K,
+    directory: Option<&[u8]>,
+    on_purpose: bool,
+) -> Result<(), Errno> {
     let memory = sys::map(MEMORY)?;
-    // SAFETY: a fresh mapping of that length, ours alone, never given back.
+    // SAFETY: a new mapping of that length. Nothing else uses it, and it is never unmapped.
     let memory = unsafe { core::slice::from_raw_parts_mut(memory, MEMORY) };
     let mut arena = Arena::new(memory);
     let settings = Settings {
         state: directory,
         ..Settings::DEFAULT
     };
-    let census = arena.zeroed::<Census>()?;
-    run(
-        &crate::live::Live,
-        &settings,
-        on_purpose,
-        census,
-        &mut arena,
-    )
+    let counter = arena.zeroed::<ThreadCounter>()?;
+    run(kernel, &settings, on_purpose, counter, &mut arena)
 }
 
-/// Room for the sampler: mountinfo and paths once, and a cycle's files. Only what is touched
-/// costs memory.
+/// Bytes of memory for the sampler: mountinfo and paths once, and the files of a cycle. Only the pages
+/// that it touches use memory.
 const MEMORY: usize = 4 << 20;

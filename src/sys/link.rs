@@ -1,13 +1,12 @@
-//! libc's own functions, found without libc: the dynamic linker's list of loaded objects is
-//! walked from behind this object, as `dlsym(RTLD_NEXT)` would, and each object's own hash table
-//! is asked.
+//! Finds libc's own functions without using libc. It walks the dynamic linker's list of loaded objects from
+//! the one after this object, as `dlsym(RTLD_NEXT)` would, and looks the name up in each object's own hash
+//! table.
 //!
-//! `dlsym` itself is no way: it allocates, it takes the linker's lock, before glibc 2.34 it
-//! lives in a library that the program may not have, and for a caller without version
-//! information it picks the oldest of several versions. Allocators call hooked functions while
-//! they initialise; nothing here would notice. What is read never changes after start-up: libc
-//! stands before any object that the program loads later, so the walk never meets one that
-//! could go away.
+//! `dlsym` itself is unsuitable. It allocates and takes the linker's lock. Before glibc 2.34 it is in a
+//! library that the program may not have. For a caller without version information it returns the oldest of
+//! several versions. Allocators call hooked functions while they initialise, and the look-up here cannot
+//! disturb them. All data that it reads is constant after start-up: libc precedes every object that the
+//! program loads later, so the walk never reaches an object that could be unloaded.
 //!
 //! Format: System V gABI chapter 5 (dynamic section, hash table), GNU hash table, GNU symbol
 //! versions.
@@ -17,7 +16,7 @@ use core::ffi::{CStr, c_char, c_int, c_ulong};
 use core::ptr::null;
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
-/// `struct r_debug` of <link.h>, as far as it is the same in glibc and musl.
+/// `struct r_debug` of <link.h>, the part that is the same in glibc and musl.
 #[repr(C)]
 struct Debug {
     version: c_int,
@@ -40,9 +39,9 @@ struct Objects(*const Object);
 impl Object {
     /// The path of its file; empty for the program.
     fn path(&self) -> Option<&'static CStr> {
-        // SAFETY: a C string that lives as long as the object, which is none that could be unloaded
-        // (see `refers`; this one is preloaded).
-        (!self.name.is_null()).then(|| unsafe { super::memory::terminated(self.name) })
+        // SAFETY: a C string that lives as long as the object. The callers use only objects that are never
+        // unloaded (see `refers`; this object is preloaded).
+        (!self.name.is_null()).then(|| unsafe { super::c_string::terminated(self.name) })
     }
 }
 
@@ -51,8 +50,8 @@ impl Iterator for Objects {
 
     #[inline(always)]
     fn next(&mut self) -> Option<&'static Object> {
-        // SAFETY: the linker's list: valid objects, each linked to the next, null at the end. Whoever
-        // walks it stops before what could be unloaded meanwhile.
+        // SAFETY: the linker's list: valid objects, each linked to the next, null at the end. Every walk
+        // stops before objects that could be unloaded meanwhile.
         let object = unsafe { self.0.as_ref() }?;
         self.0 = object.next;
         Some(object)
@@ -75,9 +74,9 @@ struct Symbol {
     size: usize,
 }
 
-/// Where a hooked function goes on: empty until its first call, then libc's own address. Two
-/// threads that come first find the same. Zero at start, and without the name: nothing for the
-/// dynamic linker to write at every exec.
+/// The address that a hook calls: null until its first call, then libc's own address. If two threads look
+/// it up at once, both find the same address. The value starts as zero and has no reference to the name, so
+/// the dynamic linker writes nothing here at each exec.
 #[repr(transparent)]
 pub struct Next(AtomicPtr<()>);
 
@@ -88,34 +87,48 @@ impl Next {
         Next(AtomicPtr::new(core::ptr::null_mut()))
     }
 
-    /// The address of `name`, the same at each call; null where no object behind this one has it.
+    /// The address of `name`, the same on each call; null if no object after this one defines it.
     #[inline(always)]
     pub fn address(&self, name: Name) -> *mut () {
-        let found = self.0.load(Ordering::Relaxed);
-        if found.is_null() {
-            self.look_up(name.text, name.gnu_hash)
+        self.address_or(name, Next::look_up)
+    }
+
+    /// The cached address; `look_up` finds it at the first call.
+    #[inline(always)]
+    pub fn address_or(
+        &self,
+        name: Name,
+        look_up: fn(&Next, text: &CStr, gnu_hash: u32) -> *mut (),
+    ) -> *mut () {
+        let known = self.0.load(Ordering::Relaxed);
+        if known.is_null() {
+            look_up(self, name.text, name.gnu_hash)
         } else {
-            found
+            known
         }
     }
 
+    /// Finds the address of the symbol with this name and this hash.
     #[cold]
     #[inline(never)]
-    #[unsafe(link_section = ".text.near")]
-    fn look_up(&self, text: &'static CStr, gnu_hash: u32) -> *mut () {
-        let address = find_next(Name { text, gnu_hash }).cast_mut().cast();
+    #[unsafe(link_section = ".text.hot")]
+    pub fn look_up(&self, text: &CStr, gnu_hash: u32) -> *mut () {
+        self.set(find_next(Name { text, gnu_hash }).cast_mut().cast())
+    }
+
+    /// Caches `address`. Null means that nothing is known.
+    pub fn set(&self, address: *mut ()) -> *mut () {
         self.0.store(address, Ordering::Relaxed);
         address
     }
 }
 
-/// The address of `name` in the objects behind this one, or, if this object was loaded last, in
-/// those before it.
-#[unsafe(link_section = ".text.near")]
+/// The address of `name` in the objects after this one. If this object was loaded last, in those before it.
+#[unsafe(link_section = ".text.hot")]
 fn find_next(name: Name) -> *const u8 {
     let (remembered, rest) = match BEHIND.get() {
         Some(behind) => (behind.tables.get(..behind.count), behind.rest()),
-        None => (None, behind_own()),
+        None => (None, Objects(find_own().map_or(null(), |own| own.next))),
     };
     for tables in remembered.unwrap_or_default() {
         // SAFETY: objects that never go away.
@@ -132,38 +145,108 @@ fn find_next(name: Name) -> *const u8 {
     }
 }
 
-/// The address of `name` in the first object that has it, the program itself included: what a
-/// reference from any object would mean.
+/// True if an object other than this one defines `name`.
+pub fn is_defined_elsewhere(name: Name) -> bool {
+    !find_in(loaded().0, &name).is_null()
+}
+
+/// The address of the hook with this name in this object; null if there is none.
+pub fn hook(name: Name) -> *const u8 {
+    // SAFETY: the tables belong to this object.
+    find_own().map_or(null(), |own| unsafe { lookup(own, &name) })
+}
+
+/// The last object that the program was started with; null until it is recorded, and always null if this
+/// object was loaded later. Objects after it may be unloaded during a look-up.
+static LAST_INITIAL: AtomicPtr<Object> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Records which objects the program was started with. The dynamic linker must call this before it loads
+/// any more objects.
+#[unsafe(link_section = ".text.hot")]
+pub fn remember_initial_objects() {
+    let (_, own) = loaded();
+    let libc = Name::of(c"__errno_location");
+    let mut seen_own = false;
+    for object in loaded().0 {
+        seen_own |= object.dynamic as usize == own;
+        // SAFETY: an object of the list.
+        if !seen_own && !unsafe { lookup(object, &libc) }.is_null() {
+            return;
+        }
+        LAST_INITIAL.store((&raw const *object).cast_mut(), Ordering::Relaxed);
+    }
+}
+
+/// The address of `name` in the first object that defines it, including the program itself. A reference
+/// from any object would resolve to this address.
 pub fn find_first(name: Name) -> *const u8 {
     find_in(loaded().0, &name)
 }
 
-/// Whether the program runs with rights that its caller has not (`AT_SECURE`: setuid, file
-/// capabilities): then its environment is a stranger's.
+/// True if the program has rights that its caller lacks (`AT_SECURE`: setuid, file capabilities). Its
+/// environment is then untrusted.
 pub fn is_secure() -> bool {
     const NO: u8 = 1;
     const YES: u8 = 2;
     static KNOWN: AtomicU8 = AtomicU8::new(0);
     let mut known = KNOWN.load(Ordering::Relaxed);
     if known == 0 {
-        let getauxval = find_first(const { Name::of(c"getauxval") });
-        let secure = !getauxval.is_null() && {
-            // SAFETY: libc's function of this type, glibc 2.16 and musl 1.1; what it is asked for is
-            // always there, so that it leaves errno alone.
-            let getauxval = unsafe {
-                core::mem::transmute::<*const u8, extern "C" fn(c_ulong) -> c_ulong>(getauxval)
-            };
-            getauxval(libc::AT_SECURE) != 0
-        };
+        // If `AT_SECURE` cannot be read, the program counts as secure.
+        let secure = auxiliary(libc::AT_SECURE)
+            .or_else(|| super::auxiliary_value(libc::AT_SECURE).map(|value| value as usize))
+            .is_none_or(|secure| secure != 0);
         known = if secure { YES } else { NO };
         KNOWN.store(known, Ordering::Relaxed);
     }
     known == YES
 }
 
-/// The address of `name` in the first of `objects` that has it, this one left out.
+/// The address of `name` in the vDSO; null if there is no vDSO. Both libcs list the vDSO among the loaded
+/// objects: glibc after the program, musl after all objects that were present at the start.
+pub fn find_in_vdso(name: Name) -> *const u8 {
+    let (glibc, ..) = super::arch::linker_symbols();
+    let libc = Name::of(c"__errno_location");
+    for object in loaded().0 {
+        // SAFETY: an object of the list.
+        let found = unsafe { lookup(object, &name) };
+        if !found.is_null() {
+            return found;
+        }
+        // SAFETY: an object of the list. Objects after glibc could be unloaded meanwhile; musl never
+        // unloads an object.
+        if glibc != 0 && !unsafe { lookup(object, &libc) }.is_null() {
+            return null();
+        }
+    }
+    null()
+}
+
+/// An entry of the kernel's auxiliary vector that every program has, getauxval(3).
+pub fn auxiliary(entry: c_ulong) -> Option<usize> {
+    let getauxval = find_first(const { Name::of(c"getauxval") });
+    if getauxval.is_null() {
+        return None;
+    }
+    // SAFETY: libc's function has this type, in glibc 2.16 and musl 1.1. The entry always exists, so the
+    // call does not write errno.
+    let getauxval =
+        unsafe { core::mem::transmute::<*const u8, extern "C" fn(c_ulong) -> c_ulong>(getauxval) };
+    Some(getauxval(entry) as usize)
+}
+
+/// True if the program's libc is glibc, which passes argc, argv and envp to functions of DT_INIT.
+#[unsafe(link_section = ".text.hot")]
+pub fn is_glibc() -> bool {
+    super::arch::linker_symbols().0 != 0
+}
+
+/// The address of `name` in the first of `objects` that defines it, without this object. The search stops
+/// after the last object of the start, or after libc if that is unknown: the program may unload the objects
+/// behind it.
 fn find_in(objects: Objects, name: &Name) -> *const u8 {
     let own = loaded().1;
+    let last = LAST_INITIAL.load(Ordering::Relaxed).cast_const();
+    let libc = Name::of(c"__errno_location");
     for object in objects {
         if object.dynamic as usize != own {
             // SAFETY: an object of the list.
@@ -172,12 +255,21 @@ fn find_in(objects: Objects, name: &Name) -> *const u8 {
                 return found;
             }
         }
+        let is_last = if last.is_null() {
+            // SAFETY: as above.
+            !unsafe { lookup(object, &libc) }.is_null()
+        } else {
+            core::ptr::eq(object, last)
+        };
+        if is_last {
+            break;
+        }
     }
     null()
 }
 
-/// The objects behind this one, from the next to libc: read once, because a program calls a dozen
-/// hooked functions, and each would read all their dynamic sections again.
+/// The objects after this one, up to libc. They are read once, because a program calls a dozen hooked
+/// functions, and each look-up would read all their dynamic sections again.
 static BEHIND: Behind = Behind {
     state: AtomicU8::new(EMPTY),
     found: UnsafeCell::new(Found::NONE),
@@ -192,21 +284,22 @@ struct Behind {
     found: UnsafeCell<Found>,
 }
 
-// SAFETY: `found` is written by the one that took `state` from EMPTY, before it is READ, and read only
-// after that.
+// SAFETY: only the thread that took `state` from EMPTY writes `found`, before `state` is READ. All threads
+// read it only after that.
 unsafe impl Sync for Behind {}
 
-/// The objects that fit, in the linker's order; the rest of its list follows `last`.
+/// The objects that fit into the table, in the linker's order. The rest of the linker's list follows
+/// `last`.
 struct Found {
-    tables: [Tables; 16],
+    tables: [Tables; 8],
     count: usize,
     last: *const Object,
 }
 
 impl Behind {
-    /// None while another thread (or this one, below a signal handler; or a parent whose thread did not
-    /// come along) is reading them.
-    #[unsafe(link_section = ".text.near")]
+    /// `None` while the objects are being read: by another thread, by this thread below a signal handler,
+    /// or by a thread of the parent that does not exist in this forked child.
+    #[unsafe(link_section = ".text.hot")]
     fn get(&self) -> Option<&Found> {
         let state = &self.state;
         if state.load(Ordering::Acquire) != READ {
@@ -215,24 +308,24 @@ impl Behind {
             if taken.is_err() {
                 return None;
             }
-            // SAFETY: nobody else has taken it, nobody reads before READ.
+            // SAFETY: this thread alone has taken `state`, and no thread reads before READ.
             unsafe { (*self.found.get()).read() };
             state.store(READ, Ordering::Release);
         }
-        // SAFETY: READ, so it is not written any more.
+        // SAFETY: `state` is READ, so nothing writes it any more.
         Some(unsafe { &*self.found.get() })
     }
 }
 
 impl Found {
     const NONE: Found = Found {
-        tables: [const { Tables::NONE }; 16],
+        tables: [const { Tables::NONE }; 8],
         count: 0,
         last: null(),
     };
 
-    /// None of them where libc does not stand behind this object: what does could be unloaded.
-    #[unsafe(link_section = ".text.near")]
+    /// Reads no object if libc does not come after this object: the objects that do could be unloaded.
+    #[unsafe(link_section = ".text.hot")]
     fn read(&mut self) {
         let libc = Name::of(c"__errno_location");
         let own = find_own();
@@ -244,10 +337,10 @@ impl Found {
             let Some(tables) = (unsafe { Tables::of(object) }) else {
                 continue;
             };
-            // SAFETY: its tables.
+            // SAFETY: the tables belong to that object.
             let is_libc = !unsafe { tables.find(&libc) }.is_null();
-            if let Some(room) = self.tables.get_mut(count) {
-                *room = tables;
+            if let Some(buffer) = self.tables.get_mut(count) {
+                *buffer = tables;
                 count = count.wrapping_add(1);
                 last = object;
             }
@@ -259,27 +352,32 @@ impl Found {
         }
     }
 
-    /// What the linker's list goes on with.
+    /// The rest of the linker's list after the objects read, up to the last one that the program was
+    /// started with.
     fn rest(&self) -> Objects {
+        let end = LAST_INITIAL.load(Ordering::Relaxed).cast_const();
+        if end.is_null() || core::ptr::eq(self.last, end) {
+            return Objects(null());
+        }
         // SAFETY: an object of the list, or null.
         Objects(unsafe { self.last.as_ref() }.map_or(null(), |last| last.next))
     }
 }
 
-/// This object in the linker's list; none in a namespace of its own (`dlmopen`, `LD_AUDIT`).
-#[unsafe(link_section = ".text.near")]
+/// This object in the linker's list; `None` in a separate linker namespace (`dlmopen`, `LD_AUDIT`).
+#[unsafe(link_section = ".text.hot")]
 fn find_own() -> Option<&'static Object> {
     let (mut objects, own) = loaded();
     objects.find(|object| object.dynamic as usize == own)
 }
 
-/// The objects behind this one.
+/// The objects after this one.
 fn behind_own() -> Objects {
     Objects(find_own().map_or(null(), |own| own.next))
 }
 
-/// True if an object that stands before libc, so that it was there from the start and stays, has a
-/// file name that begins with `file` and refers to `symbol` of another one.
+/// True if an object before libc has a file name that begins with `file`, and refers to `symbol` of another
+/// object. Objects before libc were present at the start and are never unloaded.
 pub fn refers(file: &[u8], symbol: &CStr) -> bool {
     let libc = Name::of(c"__errno_location");
     for object in loaded().0 {
@@ -298,17 +396,17 @@ pub fn refers(file: &[u8], symbol: &CStr) -> bool {
     false
 }
 
-/// The path of the file that this object was loaded from, as the linker was told it.
+/// The path that the linker loaded this object from.
 pub fn own_path() -> Option<&'static CStr> {
     find_own()?.path()
 }
 
 /// The linker's list and the address of our own dynamic section.
-#[unsafe(link_section = ".text.near")]
+#[unsafe(link_section = ".text.hot")]
 fn loaded() -> (Objects, usize) {
     let (glibc, musl, own) = super::arch::linker_symbols();
-    // SAFETY: `_r_debug` is a `struct r_debug`, `_dl_debug_addr` a pointer to one; a libc has one
-    // of them, and it is filled in before any object's code runs.
+    // SAFETY: `_r_debug` is a `struct r_debug`, `_dl_debug_addr` a pointer to one. A libc has one of them,
+    // and fills it before any object's code runs.
     let objects = unsafe {
         let debug = if glibc != 0 {
             glibc as *const Debug
@@ -322,8 +420,8 @@ fn loaded() -> (Objects, usize) {
     (Objects(objects), own)
 }
 
-/// What one object's dynamic section says of its symbols, and the head of its hash table: all that a
-/// look-up needs of an object that has not the name is this, one line of a cache, and one word of the
+/// What an object's dynamic section says about its symbols, and the header of its hash table. A look-up in
+/// an object that does not define the name reads only this, which is one cache line, and one word of the
 /// Bloom filter.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -332,27 +430,27 @@ struct Tables {
     symbols: *const Symbol,
     strings: *const c_char,
     versions: *const u16,
-    /// Null: it has no GNU hash table.
+    /// Null if the object has no GNU hash table.
     bloom: *const u64,
-    /// Of the GNU hash table; without one, where the System V one begins, or null.
+    /// The buckets of the GNU hash table. Without one, the start of the System V hash table, or null.
     buckets: *const u32,
     bucket_count: u32,
     bloom_mask: u32,
     bloom_shift: u32,
-    /// The first symbol that is in the GNU hash table.
+    /// The first symbol that the GNU hash table covers.
     first: u32,
 }
 
 /// A name with its hash.
 #[derive(Clone, Copy)]
-pub struct Name {
-    text: &'static CStr,
+pub struct Name<'n> {
+    text: &'n CStr,
     gnu_hash: u32,
 }
 
-impl Name {
-    /// For a constant: then nothing is left to compute.
-    pub const fn of(text: &'static CStr) -> Name {
+impl<'n> Name<'n> {
+    /// In a constant, the compiler computes the hashes.
+    pub const fn of(text: &'n CStr) -> Name<'n> {
         let mut gnu_hash = 5381u32;
         let mut rest = text.to_bytes();
         while let [byte, more @ ..] = rest {
@@ -364,10 +462,10 @@ impl Name {
 }
 
 /// # Safety
-/// `object` must be one of the linker's list.
-#[unsafe(link_section = ".text.near")]
+/// `object` must be in the linker's list.
+#[unsafe(link_section = ".text.hot")]
 unsafe fn lookup(object: &Object, name: &Name) -> *const u8 {
-    // SAFETY: the caller's; the tables of a loaded object.
+    // SAFETY: the caller guarantees it; the tables belong to a loaded object.
     unsafe { Tables::of(object).map_or(null(), |tables| tables.find(name)) }
 }
 
@@ -385,11 +483,11 @@ impl Tables {
         first: 0,
     };
 
-    /// None for an object without symbols.
+    /// `None` for an object without symbols.
     ///
     /// # Safety
-    /// `object` must be one of the linker's list.
-    #[unsafe(link_section = ".text.near")]
+    /// `object` must be in the linker's list.
+    #[unsafe(link_section = ".text.hot")]
     unsafe fn of(object: &Object) -> Option<Tables> {
         const DT_HASH: i64 = 4;
         const DT_STRTAB: i64 = 5;
@@ -404,8 +502,8 @@ impl Tables {
         let mut entry = object.dynamic;
         // SAFETY: a dynamic section ends with DT_NULL.
         while let Some(d) = unsafe { entry.as_ref() } {
-            // glibc adds the base to these pointers in place, musl and the vDSO do not: an offset into
-            // the object is below its base, an address is not.
+            // glibc adds the base to these pointers in place; musl and the vDSO do not. An offset into the
+            // object is less than its base, and an address is not.
             let address = if d.value < object.base {
                 d.value.wrapping_add(object.base)
             } else {
@@ -420,7 +518,7 @@ impl Tables {
                 DT_VERSYM => tables.versions = address as *const u16,
                 _ => {}
             }
-            // SAFETY: not the last entry, so there is one more.
+            // SAFETY: this is not the last entry, so another one follows.
             entry = unsafe { entry.add(1) };
         }
         if !gnu_hash.is_null() {
@@ -443,30 +541,30 @@ impl Tables {
         (!tables.symbols.is_null() && !tables.strings.is_null()).then_some(tables)
     }
 
-    /// True if `name` is among what this object wants of others: in a GNU hash table's object the
-    /// symbols before the first one that it covers.
+    /// True if this object refers to the undefined symbol `name`. With a GNU hash table, the undefined
+    /// symbols come before the first symbol that the table covers.
     ///
     /// # Safety
-    /// The tables must be those of a loaded object.
+    /// The tables must belong to a loaded object.
     unsafe fn refer_to(&self, name: &CStr) -> bool {
-        // SAFETY: all symbols below the first one of the hash table are within the symbol table, their
-        // names within the strings; without a GNU hash table there are none.
+        // SAFETY: all symbols below the hash table's first one are within the symbol table, and their names
+        // are within the strings. Without a GNU hash table there are no such symbols.
         unsafe {
             (1..self.first).any(|index| {
                 let symbol = &*self.symbols.add(index as usize);
                 let text = self.strings.add(symbol.name as usize);
-                symbol.section == 0 && super::memory::terminated(text) == name
+                symbol.section == 0 && super::c_string::terminated(text) == name
             })
         }
     }
 
-    /// The address of what this object defines as `name`.
+    /// The address of this object's definition of `name`.
     ///
     /// # Safety
-    /// The tables must be those of a loaded object.
-    #[unsafe(link_section = ".text.near")]
+    /// The tables must belong to a loaded object.
+    #[unsafe(link_section = ".text.hot")]
     unsafe fn find(&self, name: &Name) -> *const u8 {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe {
             if !self.bloom.is_null() {
                 self.by_gnu_hash(name)
@@ -479,11 +577,11 @@ impl Tables {
     }
 
     /// # Safety
-    /// As [`Tables::find`], and there must be such a hash table.
-    #[unsafe(link_section = ".text.near")]
+    /// As for [`Tables::find`]. The object must have a GNU hash table.
+    #[unsafe(link_section = ".text.hot")]
     unsafe fn by_gnu_hash(&self, name: &Name) -> *const u8 {
         let hash = name.gnu_hash;
-        // SAFETY: every index below is bounded by the header's own counts or by the chain's end mark.
+        // SAFETY: the header's own counts or the chain's end mark bound every index below.
         unsafe {
             let word = self.bloom.add(((hash / 64) & self.bloom_mask) as usize);
             let both = 1u64 << (hash % 64) | 1u64 << (hash.wrapping_shr(self.bloom_shift) % 64);
@@ -513,7 +611,7 @@ impl Tables {
     }
 
     /// # Safety
-    /// As [`Tables::find`], and there must be such a hash table.
+    /// As for [`Tables::find`]. The object must have a System V hash table.
     unsafe fn by_sysv_hash(&self, name: &CStr) -> *const u8 {
         let hash = name.to_bytes().iter().fold(0u32, |h, b| {
             let h = h.wrapping_shl(4).wrapping_add(u32::from(*b));
@@ -539,15 +637,15 @@ impl Tables {
         null()
     }
 
-    /// The address of symbol `index` if it is a definition of `name` that a new reference would
-    /// get: defined, global or weak, a function or an object, and not an older version.
+    /// The address of symbol `index` if a new reference to `name` would resolve to it: defined, global or
+    /// weak, a function or an object, and not an older version.
     ///
     /// # Safety
     /// `index` must be within the symbol table.
-    #[unsafe(link_section = ".text.near")]
+    #[unsafe(link_section = ".text.hot")]
     unsafe fn accept(&self, index: u32, name: &CStr) -> *const u8 {
         const HIDDEN_VERSION: u16 = 0x8000;
-        // SAFETY: the caller's; strings are within the string table.
+        // SAFETY: the caller guarantees the index; strings are within the string table.
         unsafe {
             let symbol = &*self.symbols.add(index as usize);
             let (binding, kind) = (symbol.info >> 4, symbol.info & 15);

@@ -1,9 +1,9 @@
-//! A process that belongs to nobody, started without a trace in the process that starts it, and
-//! what such a process does first.
+//! Starts a helper process as an orphan, in a way that the starting program cannot notice. Also the first
+//! steps of such a helper process.
 
 use super::arch::{RELATIVE, clone_onto};
+use super::directory::{each_entry, open_directory};
 use super::{Errno, call, map, pad, unmap};
-use crate::tasks::{each_entry, open_directory};
 use crate::text::decimal;
 use core::ffi::{CStr, c_char, c_int};
 use core::ptr::{null, null_mut};
@@ -15,24 +15,24 @@ const ARGUMENTS: usize = 4;
 /// Bytes of the kernel's signal set.
 const SIGNAL_SET: usize = 8;
 
-/// What the children need. They run in the starter's memory, which waits for them.
+/// What the two children need. They run in the memory of the starting thread, which waits meanwhile.
 struct Launch {
     path: *const c_char,
     arguments: [*const c_char; ARGUMENTS + 1],
     environment: [*const c_char; 1],
     second_stack_end: *mut u8,
-    /// 0, or why it could not be started.
+    /// 0, or the error of the call that failed.
     errno: c_int,
 }
 
-/// Not `SIGCHLD` in the low bits: no signal at the end, and no `wait` of the program sees the
-/// child (only one with `__WALL` or `__WCLONE` could, in the moment that it lives). Untraced: a
-/// debugger or strace of the program does not follow.
+/// The low bits, the exit signal, are 0. So the program gets no signal when the child ends, and its `wait`
+/// does not return the child (except with `__WALL` or `__WCLONE`, while the child lives). CLONE_UNTRACED: a
+/// debugger or strace of the program does not follow the child.
 const FLAGS: usize = (libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_UNTRACED) as usize;
 
-/// Executes `path` with `arguments` (the first is the name; at most 4) and no environment, in a
-/// process whose parent is the container's init. The starter's signals wait for as long as that
-/// takes; no handler of its runs in the child.
+/// Executes `path` with `arguments` (the first is the name; at most 4) and no environment, in a process
+/// whose parent is the container's init. The caller's signals are blocked during the call, so none of its
+/// handlers runs in the child.
 pub fn start(path: &CStr, arguments: &[&CStr]) -> Result<(), Errno> {
     let stacks = map(2 * STACK)?;
     let mut launch = Launch {
@@ -58,8 +58,8 @@ pub fn start(path: &CStr, arguments: &[&CStr]) -> Result<(), Errno> {
             SIGNAL_SET
         )
     }?;
-    // SAFETY: the child runs on a stack of its own, on a `Launch` that lives until it has ended or
-    // executed, which CLONE_VFORK waits for. It calls nothing but the kernel.
+    // SAFETY: the child runs on a stack of its own. It uses a `Launch` that lives until the child has ended
+    // or executed, because CLONE_VFORK waits for that. It calls nothing but the kernel.
     let child = unsafe {
         clone_onto(
             FLAGS,
@@ -68,7 +68,8 @@ pub fn start(path: &CStr, arguments: &[&CStr]) -> Result<(), Errno> {
             (&raw mut launch).cast(),
         )
     };
-    // SAFETY: a child of ours that has ended, or none; and the signal set of before.
+    // SAFETY: reaps our child, which has ended, and restores the earlier signal set. Nothing uses the
+    // stacks any more.
     unsafe {
         if child > 0 {
             let _ = call!(SYS_wait4, child, null_mut::<c_int>(), libc::__WALL, 0);
@@ -84,10 +85,10 @@ pub fn start(path: &CStr, arguments: &[&CStr]) -> Result<(), Errno> {
     }
 }
 
-/// The child: makes the grandchild and ends, so that this one is init's.
+/// The child: creates the grandchild and exits, so that the grandchild becomes a child of init.
 unsafe extern "C" fn first(launch: *mut ()) -> usize {
     let launch = launch.cast::<Launch>();
-    // SAFETY: `start` waits with the launch and the stacks.
+    // SAFETY: `start` keeps the launch and the stacks until this child has ended.
     unsafe {
         let child = clone_onto(FLAGS, (*launch).second_stack_end, second, launch.cast());
         if child < 0 {
@@ -97,11 +98,11 @@ unsafe extern "C" fn first(launch: *mut ()) -> usize {
     0
 }
 
-/// The grandchild: becomes the other program.
+/// The grandchild: executes the helper program.
 unsafe extern "C" fn second(launch: *mut ()) -> usize {
     let launch = launch.cast::<Launch>();
-    // SAFETY: as in `first`; path, arguments and environment are strings and lists of strings that
-    // `start` keeps.
+    // SAFETY: as in `first`; `start` keeps the path, the arguments and the environment, which are valid
+    // strings and lists.
     unsafe {
         let arguments = &raw const (*launch).arguments;
         let environment = &raw const (*launch).environment;
@@ -111,10 +112,11 @@ unsafe extern "C" fn second(launch: *mut ()) -> usize {
     0
 }
 
-/// Leaves everything that was inherited from whoever executed this program: session and terminal,
-/// directory, descriptors, ignored and blocked signals, scheduling class.
+/// Gives up what this process inherited from the program that started it: session and terminal, directory,
+/// descriptors, ignored and blocked signals, scheduling class.
 pub fn leave_everything() {
-    // SAFETY: none of these writes memory; what is read is as large as the kernel wants it.
+    // SAFETY: none of these calls writes memory, and all structures that the kernel reads have the size
+    // that it expects.
     unsafe {
         let _ = call!(SYS_setsid);
         let _ = call!(SYS_chdir, c"/".as_ptr());
@@ -144,7 +146,7 @@ pub fn leave_everything() {
             return;
         }
     }
-    // Before Linux 5.9, or where the call is forbidden.
+    // Linux before 5.9, or the call is forbidden.
     if let Ok(open) = open_directory(libc::AT_FDCWD, c"/proc/self/fd") {
         let _ = each_entry(&open, |name| {
             if let Some(fd) = decimal(name).filter(|fd| *fd != open.raw() as u64) {
@@ -163,10 +165,10 @@ pub fn exit(code: c_int) -> ! {
     }
 }
 
-/// Makes the addresses in this object's own data right, as the dynamic linker would have done.
+/// Relocates the addresses in this object's own data, as the dynamic linker would have done.
 ///
 /// # Safety
-/// `base` must be where the object was mapped, `dynamic` its dynamic section; nothing else may
+/// `base` must be the address where the object is mapped, and `dynamic` its dynamic section. Nothing may
 /// have relocated it to another base.
 pub unsafe fn relocate(base: usize, dynamic: *const [u64; 2]) {
     const DT_RELA: u64 = 7;
@@ -175,8 +177,8 @@ pub unsafe fn relocate(base: usize, dynamic: *const [u64; 2]) {
     const RELA: u64 = 24;
     let (mut table, mut size) = (0u64, 0u64);
     let mut entry = dynamic;
-    // SAFETY: a dynamic section ends with DT_NULL; its table of relocations has the size that it
-    // says, and relocations of this kind concern words of the object's own writable data.
+    // SAFETY: a dynamic section ends with DT_NULL and gives the right size of its table of relocations.
+    // Relocations of this type concern words of the object's own writable data.
     unsafe {
         loop {
             match *entry {
@@ -194,8 +196,8 @@ pub unsafe fn relocate(base: usize, dynamic: *const [u64; 2]) {
         for _ in 0..size / RELA {
             let [offset, kind, addend] = *relocation;
             if kind == RELATIVE {
-                let place = base.wrapping_add(offset as usize) as *mut usize;
-                *place = base.wrapping_add(addend as usize);
+                let cgroups = base.wrapping_add(offset as usize) as *mut usize;
+                *cgroups = base.wrapping_add(addend as usize);
             }
             relocation = relocation.add(1);
         }

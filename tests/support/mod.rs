@@ -1,14 +1,17 @@
 //! Containers for the tests that need the built library: real cgroups (crate `cgroups-rs`, v1 and
 //! v2) and namespaces (util-linux), with unmodified programs in them, with and without the
 //! library. Nothing of a container is left when it is dropped, in a panic too.
-#![allow(dead_code)] // not every test needs all of it
+#![allow(dead_code, unused_imports)] // not every test needs all of it
+
+mod random;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::hash::{Hash, Hasher};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
@@ -18,6 +21,8 @@ use cgroups_rs::cpu::CpuController;
 use cgroups_rs::cpuset::CpuSetController;
 use cgroups_rs::memory::MemController;
 use cgroups_rs::{Cgroup, hierarchies};
+use proclens::text::Out;
+pub use random::Random;
 
 pub const MIB: u64 = 1 << 20;
 pub const GIB: u64 = 1 << 30;
@@ -33,16 +38,70 @@ pub fn library() -> PathBuf {
             Path::new(env!("CARGO_TARGET_TMPDIR")).join("../release/libproclens.so")
         });
     match path.canonicalize() {
-        Ok(path) if path.to_string_lossy().contains([' ', ':']) => panic!(
-            "LD_PRELOAD cannot name {}: set PROCLENS_LIBRARY to a copy without spaces and colons",
-            path.display()
-        ),
-        Ok(path) if path.is_file() => path,
+        Ok(path) if path.is_file() => plain(&path),
         _ => panic!(
             "no library at {}: run scripts/build first (or set PROCLENS_LIBRARY)",
             path.display()
         ),
     }
+}
+
+/// Runs this test program in the VM (`scripts/lab/vm` with the options `machine`), only the tests with `names`,
+/// or all. Returns the exit status and the output.
+pub fn this_program_in_the_vm(machine: &[&str], names: &[&str]) -> (ExitStatus, String) {
+    let log = scratch().join(format!("vm-{}", std::process::id()));
+    let output = fs::File::create(&log).expect("a log");
+    let status = Command::new("scripts/lab/vm")
+        .args(machine)
+        .args(["--", "env"])
+        .arg(format!("PROCLENS_LIBRARY={}", library().display()))
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--test-threads=1", "--show-output"])
+        .args(names)
+        .stderr(output.try_clone().expect("the log"))
+        .stdout(output)
+        .status()
+        .expect("scripts/lab/vm");
+    let said = fs::read_to_string(&log).expect("the log");
+    let _ = fs::remove_file(&log);
+    (status, said)
+}
+
+/// A directory for what the tests build and write. `LD_PRELOAD` and shell scripts take spaces and
+/// colons for separators, so a clone whose path has some uses one below the temporary directory.
+pub fn scratch() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    if !separates(target) {
+        return target.to_owned();
+    }
+    let mut hash = std::hash::DefaultHasher::new();
+    target.hash(&mut hash);
+    let name = format!("proclens-tests-{:x}", hash.finish());
+    let directory = std::env::temp_dir().join(name);
+    fs::create_dir_all(&directory).expect("a directory in the temporary one");
+    directory
+}
+
+fn separates(path: &Path) -> bool {
+    path.to_string_lossy()
+        .contains(|c: char| c.is_whitespace() || c == ':')
+}
+
+/// `path`, or a copy of the file whose path has no spaces and colons.
+pub fn plain(path: &Path) -> PathBuf {
+    if !separates(path) {
+        return path.to_owned();
+    }
+    let copy = scratch().join(path.file_name().expect("a file"));
+    static COPYING: Mutex<()> = Mutex::new(());
+    let _one = COPYING.lock().unwrap_or_else(|e| e.into_inner());
+    let age = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+    if age(&copy) < age(path) {
+        let unfinished = copy.with_extension(std::process::id().to_string());
+        fs::copy(path, &unfinished).expect("a copy");
+        fs::rename(&unfinished, &copy).expect("the copy in its place");
+    }
+    copy
 }
 
 /// Says why a test cannot be tried here; scripts/test counts these lines.
@@ -755,20 +814,25 @@ pub fn field(text: &str, name: &str) -> f64 {
         .unwrap_or_else(|_| panic!("{name} is no number in {text}"))
 }
 
-/// Builds `tests/probes/NAME` with `compiler`, once for each version of its source.
-pub fn probe(name: &str, compiler: &str, options: &[&str]) -> Option<PathBuf> {
+/// Builds `tests/regressions/NAME` with `compiler`, once for each version of its source and set of options.
+pub fn c_program(name: &str, compiler: &str, options: &[&str]) -> Option<PathBuf> {
     compiler_there(compiler)?;
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/probes");
-    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("probes");
-    fs::create_dir_all(&directory).expect("a directory for the probes");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/regressions");
+    let directory = scratch().join("regressions");
+    fs::create_dir_all(&directory).expect("a directory for the built programs");
     let age = |path: PathBuf| {
         let changed = fs::metadata(&path)
             .and_then(|m| m.modified())
             .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         changed.duration_since(UNIX_EPOCH).expect("time").as_nanos()
     };
-    let version = age(sources.join(name)).max(age(sources.join("probe.h")));
-    let built = directory.join(format!("{}-{compiler}-{version:x}", name.replace('.', "-")));
+    let version = age(sources.join(name)).max(age(sources.join("regression.h")));
+    let built = directory.join(format!(
+        "{}-{}{}-{version:x}",
+        name.replace('.', "-"),
+        compiler.replace('/', "-"),
+        options.concat().replace('/', "-")
+    ));
     static BUILDING: Mutex<()> = Mutex::new(());
     let _one = BUILDING.lock().unwrap_or_else(|e| e.into_inner());
     if built.exists() {
@@ -788,8 +852,39 @@ pub fn probe(name: &str, compiler: &str, options: &[&str]) -> Option<PathBuf> {
         "{compiler} {name}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    fs::rename(&unfinished, &built).expect("the probe");
+    fs::rename(&unfinished, &built).expect("the built program");
     Some(built)
+}
+
+/// The memory limit of a container in which a C regression test runs, in KiB.
+pub const MEM_KB: u64 = 512 << 10;
+
+/// Runs a C regression test by `words` and sets the memory limits that it asks for
+/// (`tests/regressions/regression.h`).
+pub fn converse(container: &Container, words: &[&str], preload: bool) -> Output {
+    container.set_memory(MEM_KB * 1024);
+    let mut program = container
+        .program(words)
+        .env("MEM_KB", &MEM_KB.to_string())
+        .env("CPUS", &container.cpus.to_string());
+    if preload {
+        program = program.preloaded();
+    }
+    let mut talk = program.start();
+    let mut stdout = String::new();
+    while let Some(line) = talk.line() {
+        match line.strip_prefix("memory ") {
+            Some(kib) => {
+                container.set_memory(kib.parse::<u64>().expect("KiB") * 1024);
+                talk.say("");
+            }
+            None => stdout = stdout + &line + "\n",
+        }
+    }
+    Output {
+        stdout,
+        ..talk.end()
+    }
 }
 
 fn compiler_there(compiler: &str) -> Option<()> {
@@ -811,4 +906,18 @@ pub fn fetched(name: &str, installed: &str) -> Option<PathBuf> {
     .into_iter()
     .find(|path| path.exists())
     .and_then(|path| path.canonicalize().ok())
+    .map(|path| plain(&path))
+}
+
+/// What `render` writes, in as much room as it takes.
+pub fn text(mut render: impl FnMut(&mut Out<'_>)) -> String {
+    let mut buffer = vec![0; 8 << 10];
+    loop {
+        let mut out = Out::new(&mut buffer);
+        render(&mut out);
+        if let Some(text) = out.finish() {
+            return String::from_utf8(text.to_vec()).expect("it is text");
+        }
+        buffer.resize(buffer.len() * 8, 0);
+    }
 }

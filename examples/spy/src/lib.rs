@@ -1,28 +1,28 @@
-//! A spy that is loaded after the library, `LD_PRELOAD="libproclens.so libspy.so"`, and sees what
-//! the library lets through: a read of the host's real file, a number that libc answered. It
-//! knows the files by the library's own table and asks the kernel which file a descriptor is.
+//! A spy that is loaded after the library: `LD_PRELOAD="libproclens.so libspy.so"`. It records what the
+//! library fails to replace: a read of the host's real file, or a number that libc returned. It takes the
+//! list of files from the library's own table, and finds out from the kernel which file a descriptor is.
 //!
 //! It writes to the file that `PROCLENS_SPY` names, one line each:
 //!
-//! - `watching PID PROGRAM`: it was loaded;
-//! - `leak PID PROGRAM CALL WHAT`: the program got something of the host's.
+//! - `watching PID PROGRAM`: the spy was loaded;
+//! - `leak PID PROGRAM CALL WHAT`: the program got a value of the host.
 //!
-//! What libc asks itself (`qsort`, `malloc`) passes no symbol and is not seen, nor are the
-//! library's own system calls: strace is the judge of those (tests/clients).
+//! Calls inside libc (`qsort`, `malloc`) use no dynamic symbol, so the spy does not see them. Neither does
+//! it see the library's own system calls: strace checks those (tests/clients).
 
-use proclens::files::VirtualFile;
+use proclens::procfs::files::MachineFile;
 use proclens::sys;
 use std::ffi::{CStr, c_double, c_int, c_long, c_void};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::OnceLock;
 
-/// Which virtual file the kernel's own descriptor `fd` is. The same file has the same inode in
-/// every mount of its file system.
-fn host_file(fd: c_int) -> Option<VirtualFile> {
-    static INODES: OnceLock<Vec<(VirtualFile, u64)>> = OnceLock::new();
+/// Which virtual file the kernel's own descriptor `fd` is. The same file has the same inode in every mount
+/// of its file system.
+fn host_file(fd: c_int) -> Option<MachineFile> {
+    static INODES: OnceLock<Vec<(MachineFile, u64)>> = OnceLock::new();
     let file_system = sys::file_system(fd).ok()?;
-    if !VirtualFile::ALL
+    if !MachineFile::ALL
         .iter()
         .any(|file| file.file_system() as u64 == file_system)
     {
@@ -30,8 +30,8 @@ fn host_file(fd: c_int) -> Option<VirtualFile> {
     }
     let inode = sys::status(fd).ok()?.st_ino;
     let inodes = INODES.get_or_init(|| {
-        let inode = |file: VirtualFile| Some((file, sys::status_of(file.path()).ok()?.st_ino));
-        VirtualFile::ALL.iter().copied().filter_map(inode).collect()
+        let inode = |file: MachineFile| Some((file, sys::status_of(file.path()).ok()?.st_ino));
+        MachineFile::ALL.iter().copied().filter_map(inode).collect()
     });
     inodes
         .iter()
@@ -39,7 +39,7 @@ fn host_file(fd: c_int) -> Option<VirtualFile> {
         .map(|(file, _)| *file)
 }
 
-/// Reports that `call` gave `got` bytes of `fd`, if `fd` is the host's.
+/// Reports that `call` read `got` bytes from `fd`, if `fd` is a file of the host.
 fn data(call: &str, fd: c_int, got: isize) {
     if got > 0
         && let Some(file) = host_file(fd)
@@ -51,7 +51,7 @@ fn data(call: &str, fd: c_int, got: isize) {
     }
 }
 
-/// Before a descriptor is closed: what was read from it, by whatever way there is.
+/// Before a descriptor is closed: reports what was read from it, by any call.
 fn closing(call: &str, fd: c_int) {
     if fd >= 0 && host_file(fd).is_some() {
         // SAFETY: touches no memory.
@@ -67,7 +67,7 @@ fn report(kind: &str, what: &str) {
     let program = std::env::current_exe().unwrap_or_default();
     let program = program.file_name().unwrap_or_default().to_string_lossy();
     if let Ok(mut log) = OpenOptions::new().append(true).create(true).open(path) {
-        // One write, so that lines of several processes do not mix.
+        // A single write, so that lines of several processes do not mix.
         let line = format!("{kind} {} {program}{what}\n", std::process::id());
         let _ = log.write_all(line.as_bytes());
     }
@@ -90,8 +90,8 @@ unsafe extern "C" {
 
 /// The object that holds `address`.
 fn object(address: *const c_void) -> Option<&'static CStr> {
-    // SAFETY: `dladdr` fills the structure if it returns a number other than 0; the name of a
-    // loaded object lives as long as the object, and none of those asked about is unloaded here.
+    // SAFETY: `dladdr` fills the structure if it returns a number other than 0. The name of a loaded object
+    // lives as long as the object, and none of the objects looked up here is unloaded.
     unsafe {
         let mut info: libc::Dl_info = std::mem::zeroed();
         (libc::dladdr(address, &mut info) != 0 && !info.dli_fname.is_null())
@@ -99,10 +99,11 @@ fn object(address: *const c_void) -> Option<&'static CStr> {
     }
 }
 
-/// Did the library make this call, or the program? The first frame that is not ours tells.
+/// True if the library made this call, false if the program did. The first stack frame outside this spy
+/// decides.
 fn library_asked() -> bool {
     unsafe extern "C" fn step(context: *mut c_void, answer: *mut c_void) -> c_int {
-        // SAFETY: the unwinder's context, and the option below.
+        // SAFETY: the unwinder passes its context, and `answer` is the option below.
         let (caller, answer) = unsafe {
             (
                 object(_Unwind_GetIP(context) as *const c_void),
@@ -113,7 +114,7 @@ fn library_asked() -> bool {
             return 0;
         }
         *answer = Some(caller.is_some_and(|name| {
-            proclens::files::last_component(name.to_bytes()).starts_with(b"libproclens")
+            proclens::procfs::files::last_component(name.to_bytes()).starts_with(b"libproclens")
         }));
         5 // _URC_END_OF_STACK
     }
@@ -123,19 +124,19 @@ fn library_asked() -> bool {
     answer == Some(true)
 }
 
-/// Reports a number of the host's. The library asks libc for some and corrects the answer.
+/// Reports a number of the host. Ignores calls by the library, which corrects the result.
 fn value(call: &str) {
     if !library_asked() {
         report("leak", &format!(" {call} -"));
     }
 }
 
-/// Reports a number that the library would have answered without asking anybody.
+/// Reports a call that the library should have handled without calling libc.
 fn own_answer(call: &str) {
     report("leak", &format!(" {call} -"));
 }
 
-/// Calls that give back how many bytes they read from a descriptor.
+/// Calls that return how many bytes they read from a descriptor.
 macro_rules! reads {
     ($(fn $name:ident = $inner:ident ($fd:ident: c_int $(, $a:ident: $t:ty)*);)*) => { $(
         redhook::hook! {
@@ -151,11 +152,11 @@ macro_rules! reads {
 
 reads! {
     fn read = spied_read(fd: c_int, buffer: *mut c_void, size: usize);
-    fn __read_chk = spied_read_chk(fd: c_int, buffer: *mut c_void, size: usize, room: usize);
+    fn __read_chk = spied_read_chk(fd: c_int, buffer: *mut c_void, size: usize, limit: usize);
     fn pread = spied_pread(fd: c_int, buffer: *mut c_void, size: usize, offset: i64);
     fn pread64 = spied_pread64(fd: c_int, buffer: *mut c_void, size: usize, offset: i64);
-    fn __pread_chk = spied_pread_chk(fd: c_int, buffer: *mut c_void, size: usize, offset: i64, room: usize);
-    fn __pread64_chk = spied_pread64_chk(fd: c_int, buffer: *mut c_void, size: usize, offset: i64, room: usize);
+    fn __pread_chk = spied_pread_chk(fd: c_int, buffer: *mut c_void, size: usize, offset: i64, limit: usize);
+    fn __pread64_chk = spied_pread64_chk(fd: c_int, buffer: *mut c_void, size: usize, offset: i64, limit: usize);
     fn readv = spied_readv(fd: c_int, pieces: *const libc::iovec, count: c_int);
     fn preadv = spied_preadv(fd: c_int, pieces: *const libc::iovec, count: c_int, offset: i64);
     fn preadv64 = spied_preadv64(fd: c_int, pieces: *const libc::iovec, count: c_int, offset: i64);
@@ -165,7 +166,7 @@ reads! {
     fn splice = spied_splice(from: c_int, at: *mut i64, to: c_int, to_at: *mut i64, size: usize, flags: u32);
 }
 
-/// Calls that take the descriptor second.
+/// Calls that take the descriptor as their second argument.
 macro_rules! sends {
     ($(fn $name:ident = $inner:ident;)*) => { $(
         redhook::hook! {
@@ -184,7 +185,7 @@ sends! {
     fn sendfile64 = spied_sendfile64;
 }
 
-/// Mappings of a file; memory without one has descriptor -1.
+/// Mappings of a file. A mapping without a file has descriptor -1.
 macro_rules! maps {
     ($(fn $name:ident = $inner:ident;)*) => { $(
         redhook::hook! {
@@ -215,7 +216,7 @@ redhook::hook! {
 
 redhook::hook! {
     unsafe fn fclose(stream: *mut libc::FILE) -> c_int => spied_fclose {
-        // stdio reads inside libc; the offset of its descriptor tells that it did.
+        // stdio reads inside libc; the offset of the descriptor shows how much.
         if !stream.is_null() {
             // SAFETY: the program is about to close the stream, so it is open.
             closing("fclose", unsafe { libc::fileno(stream) });
@@ -225,7 +226,7 @@ redhook::hook! {
     }
 }
 
-/// Calls whose answer the library corrects, and those that it gives itself.
+/// Calls whose result the library corrects, and calls that it handles without libc.
 macro_rules! numbers {
     ($($how:ident fn $name:ident = $inner:ident ($($a:ident: $t:ty),*) -> $ret:ty $(, $asks:expr)?;)*) => { $(
         redhook::hook! {
@@ -240,14 +241,11 @@ macro_rules! numbers {
     )* };
 }
 
-/// The names of `sysconf` that speak of CPUs and memory.
+/// The `sysconf` names that concern CPUs and memory.
 fn of_the_machine(name: c_int) -> bool {
     matches!(
         name,
-        libc::_SC_NPROCESSORS_ONLN
-            | libc::_SC_NPROCESSORS_CONF
-            | libc::_SC_PHYS_PAGES
-            | libc::_SC_AVPHYS_PAGES
+        libc::_SC_NPROCESSORS_ONLN | libc::_SC_PHYS_PAGES | libc::_SC_AVPHYS_PAGES
     )
 }
 
@@ -258,7 +256,6 @@ numbers! {
     own_answer fn sysconf = spied_sysconf(name: c_int) -> c_long, of_the_machine(name);
     own_answer fn __sysconf = spied_sysconf_twin(name: c_int) -> c_long, of_the_machine(name);
     own_answer fn get_nprocs = spied_nprocs() -> c_int;
-    own_answer fn get_nprocs_conf = spied_nprocs_conf() -> c_int;
     own_answer fn get_phys_pages = spied_phys_pages() -> c_long;
     own_answer fn get_avphys_pages = spied_avphys_pages() -> c_long;
     own_answer fn getloadavg = spied_loadavg(averages: *mut c_double, count: c_int) -> c_int;

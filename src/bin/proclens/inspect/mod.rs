@@ -1,0 +1,13 @@
+//! What the commands look at: a target (process or cgroup), the machine, programs on disk, settings and their
+//! sources; all containers of the host, and what one of them uses.
+
+pub mod containers;
+pub mod elf;
+pub mod engine;
+pub mod machine;
+pub mod processes;
+pub mod report;
+pub mod sources;
+pub mod target;
+pub mod usage;
+pub mod view;

@@ -1,0 +1,51 @@
+//! Why the library could not give the container's answer.
+#![forbid(unsafe_code)]
+
+use crate::sys::Errno;
+
+/// Why the library cannot give the container's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ErrorKind {
+    /// The container's cgroup was not found, or is the real root: nothing to tell.
+    NoContainer,
+    /// A file of the cgroup or of the kernel could not be read or understood.
+    Unreadable,
+    /// No memory file could be made, nor a file in its place.
+    NoMemoryFile,
+    /// `RLIMIT_FSIZE` would kill the program for a write of ours.
+    FileSizeLimit,
+    /// No descriptor left.
+    NoDescriptor,
+    /// No memory, or the text does not fit it.
+    NoMemory,
+}
+
+impl ErrorKind {
+    /// The text for a message.
+    pub fn text(self) -> &'static [u8] {
+        match self {
+            ErrorKind::NoContainer => b"no cgroup of its own, or none that can be seen",
+            ErrorKind::Unreadable => b"a file that the answer needs cannot be read",
+            ErrorKind::NoMemoryFile => b"no memory file can be made",
+            ErrorKind::FileSizeLimit => b"RLIMIT_FSIZE forbids writing a memory file",
+            ErrorKind::NoDescriptor => b"no descriptor is left",
+            ErrorKind::NoMemory => b"no memory for the answer",
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn remedy(self) -> &'static [u8] {
+        match self {
+            ErrorKind::NoContainer => b"start it in a container, or set PROCLENS_CPUS and PROCLENS_MEMORY",
+            ErrorKind::Unreadable => b"mount /proc and /sys/fs/cgroup in the container, `proclens explain` names the files",
+            ErrorKind::NoMemoryFile => b"allow memfd_create, or mount a tmpfs at /dev/shm",
+            ErrorKind::FileSizeLimit => b"raise `ulimit -f`",
+            ErrorKind::NoDescriptor => b"raise `ulimit -n`",
+            ErrorKind::NoMemory => b"raise `ulimit -v` or the container's memory limit",
+        }
+    }
+}
+
+/// ErrorKind, and the kernel's word on it.
+pub type Failure = (ErrorKind, Errno);

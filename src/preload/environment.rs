@@ -1,0 +1,245 @@
+//! The program's environment: the current value of libc's `environ`. If the program has emptied `environ`,
+//! the environment that the program started with.
+
+use super::start_environment::{PRELOAD, SETTING, StartEnvironment, is_ours, name_of, value_of};
+use crate::runtime::config;
+use crate::settings::Settings;
+use crate::sys::{c_string, link};
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_char};
+use core::ptr::{null, null_mut};
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+/// An environment as `execve` takes it: C strings, and a null pointer at the end.
+pub type Environment = *const *const c_char;
+
+/// The environment at the program's start.
+struct Start {
+    environment: StartEnvironment,
+    /// Strings too long to be copied: pointers to the kernel's copies on the stack.
+    long: [*const c_char; 4],
+    /// The end of the last string: nearly the top of the first thread's stack.
+    end: usize,
+}
+
+/// Only [`remember`] writes this value.
+struct Remembered(UnsafeCell<Start>);
+
+// SAFETY: the dynamic linker calls `remember` before it runs any code of the program, and so before a
+// second thread exists. After that, the value is only read.
+unsafe impl Sync for Remembered {}
+
+static START: Remembered = Remembered(UnsafeCell::new(Start {
+    environment: StartEnvironment::EMPTY,
+    long: [null(); 4],
+    end: 0,
+}));
+
+fn start() -> &'static Start {
+    // SAFETY: written only before the program starts, see `Remembered`.
+    unsafe { &*START.0.get() }
+}
+
+/// Remembers the environment at the program's start. `given` is what glibc passes to a function of DT_INIT.
+/// musl passes nothing.
+///
+/// # Safety
+/// Only the dynamic linker's call of `start` may call this. With glibc, `given` must be the program's
+/// environment.
+#[unsafe(link_section = ".text.hot")]
+pub unsafe fn remember(given: Environment) {
+    let list = if link::is_glibc() { given } else { current() };
+    // SAFETY: no other thread exists; the list is the program's environment.
+    let (start, entries) = unsafe { (&mut *START.0.get(), c_string::strings(list)) };
+    let mut long = start.long.iter_mut();
+    for entry in entries {
+        start.end = start
+            .end
+            .max((entry.as_ptr() as usize).wrapping_add(entry.count_bytes()));
+        // A string elsewhere may be freed: the library was loaded late.
+        if !start.environment.add(entry)
+            && is_above_on_stack(entry.as_ptr() as usize, usize::MAX)
+            && let Some(slot) = long.next()
+        {
+            *slot = entry.as_ptr();
+        }
+    }
+}
+
+/// True if the environment at the start enables messages.
+#[unsafe(link_section = ".text.hot")]
+pub fn asks_for_messages() -> bool {
+    let mut ours = start().environment.ours();
+    ours.any(|entry| value_of(entry.to_bytes(), b"PROCLENS_LOG").is_some())
+}
+
+/// The settings of this process.
+pub fn settings() -> &'static Settings<'static> {
+    config::settings(|| ours().into_iter().map(CStr::to_bytes))
+}
+
+/// The value of libc's `environ`.
+pub fn current() -> Environment {
+    static VARIABLE: AtomicPtr<Environment> = AtomicPtr::new(null_mut());
+    let mut variable = VARIABLE.load(Ordering::Relaxed);
+    if variable.is_null() {
+        variable = link::find_first(const { link::Name::of(c"environ") })
+            .cast_mut()
+            .cast();
+        VARIABLE.store(variable, Ordering::Relaxed);
+    }
+    // SAFETY: `environ` is libc's variable of that type.
+    unsafe { variable.as_ref().copied().unwrap_or(null()) }
+}
+
+/// Environment strings that concern this library.
+pub struct Ours {
+    strings: [Option<&'static CStr>; Ours::MOST],
+    count: usize,
+}
+
+impl Ours {
+    /// More than the number of settings, because Kubernetes creates variables from service names.
+    const MOST: usize = 32;
+
+    /// No strings.
+    pub const NONE: Ours = Ours {
+        strings: [None; Ours::MOST],
+        count: 0,
+    };
+
+    /// Adds a string. Ignores it if the list is full.
+    pub fn add(&mut self, entry: &'static CStr) {
+        if let Some(slot) = self.strings.get_mut(self.count) {
+            *slot = Some(entry);
+            self.count = self.count.wrapping_add(1);
+        }
+    }
+
+    /// The strings so far.
+    pub fn strings(&self) -> impl Iterator<Item = &'static CStr> {
+        self.strings.iter().map_while(|string| *string)
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// True if one of the strings sets the variable that `entry` sets.
+    fn has(&self, entry: &CStr) -> bool {
+        let name = name_of(entry.to_bytes());
+        self.strings()
+            .any(|string| name_of(string.to_bytes()) == name)
+    }
+
+    fn into_iter(self) -> impl Iterator<Item = &'static CStr> {
+        self.strings.into_iter().map_while(|string| string)
+    }
+}
+
+/// The `LD_PRELOAD` and the settings that apply to this process: those in `environ` and, if the program
+/// emptied `environ`, those it started with. Of several `LD_PRELOAD` entries, the first one that names this
+/// library applies. A setuid program gets none of them: otherwise its caller could control what it trusts,
+/// writes or starts.
+#[inline(never)]
+pub fn ours() -> Ours {
+    let mut ours = Ours::NONE;
+    if link::is_secure() {
+        return ours;
+    }
+    in_environ().for_each(|entry| ours.add(entry));
+    // SAFETY: `environ` is null, or a list of C strings that ends with a null pointer.
+    let rebuilt = unsafe { is_rebuilt(current()) };
+    // Other libraries in LD_PRELOAD do not replace this one.
+    let others = ours.strings().any(is_nonempty_preload);
+    if !rebuilt && !others {
+        return ours;
+    }
+    for entry in at_start() {
+        if rebuilt && !ours.has(entry) || others && is_nonempty_preload(entry) {
+            ours.add(entry);
+        }
+    }
+    ours
+}
+
+/// All strings from which [`ours`] selects, whether they apply or not.
+pub fn candidates() -> impl Iterator<Item = &'static CStr> {
+    in_environ().chain(at_start())
+}
+
+/// The strings about this library in `environ`.
+fn in_environ() -> impl Iterator<Item = &'static CStr> {
+    // SAFETY: `environ` is null, or a list of C strings that ends with a null pointer. Everything that is
+    // used after the hook is copied before the hook returns to the program.
+    unsafe { strings_about_us(current()) }
+}
+
+/// The strings about this library in the environment `list`.
+///
+/// # Safety
+/// `list` must be an environment or null.
+pub unsafe fn strings_about_us(list: Environment) -> impl Iterator<Item = &'static CStr> {
+    // SAFETY: the caller guarantees it.
+    let strings = unsafe { c_string::strings_with(list, [PRELOAD, SETTING]) };
+    strings.filter(|entry| is_ours(entry.to_bytes()))
+}
+
+/// The strings about this library in the environment at the program's start.
+fn at_start() -> impl Iterator<Item = &'static CStr> {
+    let start = start();
+    let long = start.long.iter().filter(|string| !string.is_null());
+    // SAFETY: the kernel's copy of the string on the first thread's stack, which stays mapped and ends with
+    // zeros. If the program has overwritten it, its first bytes differ, and the filter below drops it.
+    let long = long.map(|string| unsafe { c_string::terminated(*string) });
+    let long = long.filter(|entry| is_ours(entry.to_bytes()));
+    start.environment.ours().chain(long)
+}
+
+fn is_nonempty_preload(entry: &CStr) -> bool {
+    value_of(entry.to_bytes(), PRELOAD).is_some_and(|list| !list.is_empty())
+}
+
+/// True if the environment `list` was built anew, not derived from the one at the start.
+///
+/// # Safety
+/// `list` must be an environment or null.
+#[inline(never)]
+pub unsafe fn is_rebuilt(list: Environment) -> bool {
+    // SAFETY: the caller guarantees it.
+    let entries = unsafe { c_string::strings(list) };
+    start().environment.is_rebuilt(entries.map(CStr::to_bytes))
+}
+
+/// True if `address` is above this call on the first thread's stack and below `end`. That stack is mapped
+/// from any call on it to its end, which holds the strings of the first environment.
+fn is_above_on_stack(address: usize, end: usize) -> bool {
+    /// The kernel maps nothing else this close to the top of the stack (`mmap_base`).
+    const ONLY_STACK: usize = 8 << 20;
+    let here = core::ptr::from_ref(&address) as usize;
+    (here..end.min(here.saturating_add(ONLY_STACK))).contains(&address)
+}
+
+/// True if `address` is certainly mapped: on the first thread's stack, or from the program's image to the
+/// end of its heap. For nearly all environments this check needs no system call.
+pub fn is_mapped(address: usize) -> bool {
+    static HEAP_END: AtomicPtr<usize> = AtomicPtr::new(null_mut());
+    let end = start().end;
+    let on_first_stack = is_above_on_stack(end.saturating_sub(1), end);
+    if on_first_stack && is_above_on_stack(address, end) {
+        return true;
+    }
+    let mut heap_end = HEAP_END.load(Ordering::Relaxed);
+    if heap_end.is_null() {
+        // glibc's variable; musl has none.
+        heap_end = link::find_first(const { link::Name::of(c"__curbrk") })
+            .cast_mut()
+            .cast();
+        HEAP_END.store(heap_end, Ordering::Relaxed);
+    }
+    // SAFETY: null, or libc's variable of that type.
+    let heap_end = unsafe { heap_end.as_ref().copied().unwrap_or(0) };
+    let image = link::auxiliary(libc::AT_PHDR).unwrap_or(usize::MAX);
+    (image..heap_end).contains(&address)
+}

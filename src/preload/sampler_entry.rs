@@ -1,0 +1,41 @@
+//! The entry point of the library file when it runs as a program: the sampler process.
+
+use crate::runtime::live::Live;
+use crate::sampler::helper::SAMPLER;
+use crate::sampler::run_alone;
+use crate::sys;
+use crate::sys::c_string::terminated;
+use crate::sys::spawn::{exit, leave_everything, relocate};
+use core::ffi::{CStr, c_char};
+
+sys::arch::define_program_entry!(main);
+
+/// The first function of the program. `stack` is as the kernel left it: the number of arguments, then the
+/// arguments.
+///
+/// # Safety
+/// Only the entry point may call it, and only once.
+unsafe extern "C" fn main(stack: *const usize, base: usize, dynamic: *const [u64; 2]) -> ! {
+    // SAFETY: this is the object's own header and dynamic section, and nothing has relocated the object
+    // before.
+    unsafe { relocate(base, dynamic) };
+    // SAFETY: the kernel put the number of arguments there, then that many strings, then null.
+    let argument = |n: usize| unsafe {
+        let text = *stack
+            .wrapping_add(n.wrapping_add(1))
+            .cast::<*const c_char>();
+        (n < *stack && !text.is_null()).then(|| terminated(text))
+    };
+    if argument(1) != Some(SAMPLER) {
+        const WHAT: &[u8] = b"This is a library: LD_PRELOAD=/path/to/libproclens.so PROGRAM\n";
+        let _ = sys::write(2, WHAT);
+        exit(64);
+    }
+    leave_everything();
+    let directory = argument(2)
+        .map(CStr::to_bytes)
+        .filter(|text| !text.is_empty());
+    exit(i32::from(
+        run_alone(&Live::default(), directory, false).is_err(),
+    ))
+}

@@ -1,0 +1,491 @@
+//! The server of `proclens run`: handles the calls that the filter stops. It opens the file as the caller
+//! sees it, renders the content with the library's code, and passes the caller the same memory file that
+//! the library would make. In every unexpected case it calls `proceed`, so the kernel executes the call.
+
+use super::affinity::{Masks, Program, Rights};
+use super::notify::{Listener, Page, Stopped, path_of, read_memory, read_of, write_memory};
+use super::turn::{Taken, Turn, futex};
+use crate::procfs::content;
+use crate::procfs::files::{self, FileSystem, MachineFile, TaskStat};
+use crate::runtime::affinity::{Mask, Place, Reader};
+use crate::runtime::live::{self, Live};
+use crate::settings::Settings;
+use crate::sys::directory::{each_entry, open_directory};
+use crate::sys::{self, Errno, Fd, ProgramFd};
+use crate::text::{Out, decimal, lines};
+use crate::virtual_file;
+use core::ffi::{CStr, c_int};
+use core::mem::MaybeUninit;
+use core::ptr::null;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// A longer path is never a virtual file.
+const LONGEST_PATH: usize = 512;
+
+/// The size of the kernel's `struct sysinfo`. That of musl is larger.
+const KERNELS_SYSINFO: usize = 112;
+const _: () = assert!(KERNELS_SYSINFO <= size_of::<libc::sysinfo>());
+
+/// The size of libc's `cpu_set_t`, which programs use for their masks. Those that want to know the size of the
+/// kernel's masks begin with more (see [`Reader::probe`]).
+const LIBCS_MASK: usize = 128;
+
+/// What the threads of the server share.
+pub struct Server {
+    /// The listener from which calls are received.
+    pub listener: Listener,
+    /// The slots into which calls are received.
+    pub page: &'static Page,
+    /// Ensures that one thread at a time receives calls.
+    pub turn: Turn,
+    /// The settings of `proclens run`, for all programs below it.
+    pub settings: fn() -> &'static Settings<'static>,
+    /// The affinity masks that were reduced.
+    pub masks: Masks,
+    /// Called when a program reads the load averages, so that a sampler is started.
+    pub load_was_read: fn(),
+    /// Starts the threads of all slots but the first. Called before the first longer work.
+    pub start_helpers: fn(),
+    /// True once the helpers were started.
+    pub has_helpers: AtomicBool,
+    /// The number of threads that serve.
+    pub threads: AtomicU32,
+    /// The number of threads that do longer work.
+    pub working: AtomicU32,
+}
+
+/// Longer work of a thread; dropping it ends the work.
+struct Work<'s>(&'s Server);
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        let before = self.0.working.fetch_sub(1, Ordering::Release);
+        if before + 1 >= self.0.threads.load(Ordering::Relaxed) {
+            futex(&self.0.working, libc::FUTEX_WAKE, 1, null());
+        }
+    }
+}
+
+impl Server {
+    /// Handles calls with slot number `slot`, until no process has the filter any more.
+    pub fn serve(&self, slot: usize) {
+        let Some(slot) = self.page.slots().get(slot) else {
+            return;
+        };
+        self.threads.fetch_add(1, Ordering::Relaxed);
+        let mut turn = self.turn.take();
+        loop {
+            match self.listener.receive(slot) {
+                Ok(stop) => {
+                    if self.answered(&stop, &mut turn).is_none() {
+                        self.listener.proceed(stop.id);
+                    }
+                    if turn.is_none() {
+                        turn = self.turn.take();
+                    }
+                }
+                Err(Errno(libc::EINTR)) => {}
+                // The caller has ended, and perhaps all processes with the filter have.
+                Err(Errno(libc::ENOENT)) if !self.listener.has_hung_up() => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Begins longer work and lets another thread receive calls meanwhile. One thread always stays free. If all
+    /// others work and none finishes in time, `None` leaves the call to the kernel: the others may wait for a
+    /// file system whose own server waits for this one to proceed.
+    fn begin_work<'t>(&'t self, turn: &mut Option<Taken<'t>>) -> Option<Work<'t>> {
+        const PATIENCE: libc::timespec = libc::timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        };
+        if !self.has_helpers.swap(true, Ordering::Relaxed) {
+            (self.start_helpers)();
+        }
+        for patience in [Some(&PATIENCE), None] {
+            let before = self.working.fetch_add(1, Ordering::Acquire);
+            let threads = self.threads.load(Ordering::Relaxed);
+            // A server that got only one thread must work with that one.
+            if before + 1 < threads || threads == 1 {
+                *turn = None;
+                return Some(Work(self));
+            }
+            self.working.fetch_sub(1, Ordering::Relaxed);
+            if let Some(patience) = patience {
+                futex(&self.working, libc::FUTEX_WAIT, before, patience);
+            }
+        }
+        None
+    }
+
+    /// Handles one call. `None` leaves the call to the kernel.
+    fn answered<'t>(&'t self, stop: &Stopped, turn: &mut Option<Taken<'t>>) -> Option<()> {
+        let [a, b, c, d, ..] = stop.arguments;
+        match stop.number {
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_open => self.opened(stop, turn, libc::AT_FDCWD, a, b as c_int, 0),
+            libc::SYS_openat => self.opened(stop, turn, a as c_int, b, c as c_int, 0),
+            libc::SYS_openat2 => {
+                // `struct open_how`: flags, mode, resolve.
+                let mut how = [0; 24];
+                if d < how.len() as u64 || read_memory(stop.thread, c, &mut how) != Ok(how.len()) {
+                    return None;
+                }
+                let [flags, _, resolve] = words(&how);
+                let ours = libc::O_ACCMODE | libc::O_CREAT | libc::O_DIRECTORY | libc::O_PATH;
+                if flags & ours as u64 != 0 {
+                    return None;
+                }
+                self.opened(stop, turn, a as c_int, b, flags as c_int, resolve)
+            }
+            libc::SYS_sysinfo => {
+                let _work = self.begin_work(turn)?;
+                self.sysinfo(stop, a)
+            }
+            libc::SYS_sched_getaffinity => {
+                let _work = self.begin_work(turn)?;
+                self.affinity(stop, a as libc::pid_t, mask_at(b, c))
+            }
+            libc::SYS_sched_setaffinity => {
+                if self.masks.is_empty() {
+                    return None;
+                }
+                let _work = self.begin_work(turn)?;
+                self.set_affinity(stop, a as libc::pid_t, mask_at(b, c))
+            }
+            _ => {
+                self.restarted(stop.thread, turn, a as c_int);
+                None
+            }
+        }
+    }
+
+    /// Handles `open` and similar calls with the path at `address`, relative to the directory `dir`.
+    fn opened<'t>(
+        &'t self,
+        stop: &Stopped,
+        turn: &mut Option<Taken<'t>>,
+        dir: c_int,
+        address: u64,
+        flags: c_int,
+        resolve: u64,
+    ) -> Option<()> {
+        let mut buffer = [0; LONGEST_PATH];
+        let length = read_memory(stop.thread, address, &mut buffer).ok()?;
+        let path = CStr::from_bytes_until_nul(buffer.get(..length)?).ok()?;
+        if !files::could_be(path.to_bytes()) {
+            return None;
+        }
+        let _work = self.begin_work(turn)?;
+        if self.is_skipped(stop.thread) {
+            return None;
+        }
+        let mut own = [0; LONGEST_PATH + 64];
+        let path = without_self(stop.thread, path, &mut own)?;
+        let place = find(stop.thread, dir, path, resolve)?;
+        // Opening a file of another file system could block or have side effects.
+        let system = sys::file_system(place.raw()).ok()?;
+        if system != FileSystem::Proc as u64 && system != FileSystem::Sys as u64 {
+            return None;
+        }
+        // The caller may have ended, and another process may have its ID now.
+        if !self.listener.is_waiting(stop.id) {
+            return Some(());
+        }
+        let file = sys::reopen(place.raw(), libc::O_RDONLY).ok()?;
+        let last = files::last_component(path.to_bytes());
+        if last == TaskStat::LAST && is_of_the_server(&file, path.to_bytes()) {
+            return None;
+        }
+        // Pass only the last component. The full path of a task's file would be accepted without a check.
+        // With the last component alone, the library checks that the task ID means the same task here.
+        let made = virtual_file::memory_file_for(&file, last, flags, (self.settings)());
+        let made = made.ok().flatten()?;
+        if last == MachineFile::Loadavg.last() {
+            (self.load_was_read)();
+        }
+        let close_on_exec = flags & libc::O_CLOEXEC != 0;
+        self.listener
+            .answer_with(stop.id, &made, close_on_exec, !self.page.is_killable())
+            .ok()
+    }
+
+    fn sysinfo(&self, stop: &Stopped, address: u64) -> Option<()> {
+        if self.is_skipped(stop.thread) {
+            return None;
+        }
+        let mut info = MaybeUninit::<libc::sysinfo>::zeroed();
+        let arguments = [info.as_mut_ptr() as usize, 0, 0, 0, 0, 0];
+        // SAFETY: the kernel fills one structure.
+        unsafe { sys::call(libc::SYS_sysinfo, arguments) }.ok()?;
+        // SAFETY: the structure consists of numbers, and all of them have been written.
+        let mut info = unsafe { info.assume_init() };
+        // On an error the kernel's values stay, as in the library.
+        let _ = live::ask(Live::default(), |kernel, mut arena| {
+            content::sysinfo(kernel, (self.settings)(), &mut arena, &mut info)
+        });
+        (self.load_was_read)();
+        // SAFETY: the bytes, including padding, of a structure that was zeroed; borrowed while the
+        // structure lives.
+        let bytes = unsafe {
+            core::slice::from_raw_parts_mut((&raw mut info).cast::<u8>(), KERNELS_SYSINFO)
+        };
+        self.write(stop, address, bytes)?;
+        self.listener.answer(stop.id, 0).ok()
+    }
+
+    /// Shows the first CPUs of the mask, if the caller can get the whole mask back.
+    fn affinity(&self, stop: &Stopped, process: libc::pid_t, place: Place) -> Option<()> {
+        let size = place.size;
+        // The kernel refuses a size that is not a whole number of words.
+        if !size.is_multiple_of(8) || self.is_skipped(stop.thread) {
+            return None;
+        }
+        let thread = thread_named(stop.thread, process)?;
+        let mut whole = Mask::new();
+        let kernel_size = sys::affinity(thread as libc::pid_t, whole.words()).ok()?;
+        let count = live::ask(Live::default(), |kernel, mut arena| {
+            content::cpu_count(kernel, (self.settings)(), &mut arena)
+        });
+        let count = count.ok()?;
+        let mut shown = whole.clone();
+        shown.keep_first(count);
+        if shown.length_in_bytes() > size {
+            return None;
+        }
+        if shown != whole {
+            let caller = Rights::of(stop.thread)?;
+            if !Rights::of(sys::process_id())?.allow(&caller) {
+                return None;
+            }
+            let program = Program::of(stop.thread)?;
+            let reader = Reader {
+                thread,
+                probe: (size > kernel_size && size != LIBCS_MASK).then_some(place),
+            };
+            let whole = whole.bytes();
+            let whole = whole.get(..kernel_size)?;
+            self.masks
+                .remember(program, caller.process, reader, whole, count)?;
+        }
+        let length = size.min(kernel_size);
+        let mut bytes = shown.bytes();
+        self.write(stop, place.address as u64, bytes.get_mut(..length)?)?;
+        self.listener.answer(stop.id, length as i64).ok()
+    }
+
+    /// Restores the mask that the caller had, if it sets a mask that the server reduced for it. The kernel
+    /// handles all other masks, and those that it does not let the server set.
+    fn set_affinity(&self, stop: &Stopped, process: libc::pid_t, place: Place) -> Option<()> {
+        let thread = thread_named(stop.thread, process)?;
+        let (mut current, mut set) = (Mask::new(), [0; Mask::BYTES]);
+        let kernel_size = sys::affinity(thread as libc::pid_t, current.words()).ok()?;
+        let set = set.get_mut(..place.size.min(kernel_size))?;
+        if read_memory(stop.thread, place.address as u64, set) != Ok(set.len()) {
+            return None;
+        }
+        let program = Program::of(stop.thread)?;
+        let current = current.bytes();
+        let current = current.get(..kernel_size)?;
+        let mut whole = self.masks.restored(program, thread, set, place, current)?;
+        if thread != stop.thread {
+            let (caller, other) = (Rights::of(stop.thread)?, Rights::of(thread)?);
+            if caller.process != other.process && !caller.allow_as_owner(&other) {
+                return None;
+            }
+        }
+        if !self.listener.is_waiting(stop.id) {
+            return Some(());
+        }
+        let words = whole.words().get(..kernel_size / 8)?;
+        sys::set_affinity(thread as libc::pid_t, words).ok()?;
+        self.listener.answer(stop.id, 0).ok()
+    }
+
+    fn write(&self, stop: &Stopped, address: u64, bytes: &mut [u8]) -> Option<()> {
+        if !self.listener.is_waiting(stop.id) {
+            return Some(());
+        }
+        write_memory(stop.thread, address, bytes).ok()
+    }
+
+    /// Before a read from offset 0: renews the content of a virtual file.
+    fn restarted<'t>(&'t self, thread: u32, turn: &mut Option<Taken<'t>>, fd: c_int) -> Option<()> {
+        let mut name = [0; 32];
+        let name = numbered(b"fd/", fd, &mut name)?;
+        let (mut buffer, mut link) = ([0; 64], [0; 256]);
+        let path = path_of(thread, name, &mut buffer).ok()?;
+        let target = sys::read_link(path, &mut link).ok()?;
+        memchr::memmem::find(target, b"proclens:")?;
+        let _work = self.begin_work(turn)?;
+        let file = sys::open(path).ok()?;
+        virtual_file::expect();
+        // SAFETY: the caller is about to read this file from the start, and nothing in the server relies on
+        // it.
+        let number = unsafe { ProgramFd::new(file.raw()) };
+        virtual_file::refresh(number, self.settings);
+        Some(())
+    }
+
+    /// True if PROCLENS_SKIP names the caller's program.
+    fn is_skipped(&self, thread: u32) -> bool {
+        let settings = (self.settings)();
+        let (mut buffer, mut link) = ([0; 64], [0; LONGEST_PATH]);
+        settings.skip.is_some()
+            && path_of(thread, b"exe", &mut buffer)
+                .and_then(|path| sys::read_link(path, &mut link))
+                .is_ok_and(|path| settings.skips(path))
+    }
+}
+
+fn words(bytes: &[u8; 24]) -> [u64; 3] {
+    let mut words = [0; 3];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *word = u64::from_ne_bytes(*bytes);
+    }
+    words
+}
+
+fn numbered<'r>(prefix: &[u8], number: c_int, buffer: &'r mut [u8; 32]) -> Option<&'r [u8]> {
+    let mut name = Out::new(buffer);
+    name.bytes(prefix);
+    name.decimal(u64::try_from(number).ok()?);
+    name.finish()
+}
+
+/// Replaces `/proc/self` and `/proc/thread-self` in the path with the caller's IDs, because the server
+/// would open its own files through them. `None` if such a name is elsewhere in the path.
+fn without_self<'p>(thread: u32, path: &'p CStr, buffer: &'p mut [u8]) -> Option<&'p CStr> {
+    let bytes = path.to_bytes();
+    let of_process = bytes.strip_prefix(b"/proc/self/");
+    let of_thread = bytes.strip_prefix(b"/proc/thread-self/");
+    let rest = of_process.or(of_thread).unwrap_or(bytes);
+    if rest
+        .split(|b| *b == b'/')
+        .any(|name| name == b"self" || name == b"thread-self")
+    {
+        return None;
+    }
+    if rest.len() == bytes.len() {
+        return Some(path);
+    }
+    let (process, thread) = numbers_inside(thread)?;
+    let mut out = Out::new(buffer);
+    out.bytes(b"/proc/");
+    out.decimal(process);
+    if of_thread.is_some() {
+        out.bytes(b"/task/");
+        out.decimal(thread);
+    }
+    out.byte(b'/');
+    out.bytes(rest);
+    out.byte(0);
+    CStr::from_bytes_until_nul(out.finish()?).ok()
+}
+
+/// The process ID and the thread ID of a thread, in the thread's own PID namespace.
+fn numbers_inside(thread: u32) -> Option<(u64, u64)> {
+    let mut text = [0; 2048];
+    let text = read_of(thread, b"status", &mut text)?;
+    // The line lists the outermost namespace first and the innermost last, separated by tabs.
+    let innermost = |key: &[u8]| {
+        let line = lines(text).find_map(|line| line.strip_prefix(key))?;
+        decimal(line.rsplit(|b| *b == b'\t').next()?)
+    };
+    Some((innermost(b"NStgid:")?, innermost(b"NSpid:")?))
+}
+
+/// The mask that a call passes. The kernel takes the size as an `unsigned int`.
+fn mask_at(size: u64, address: u64) -> Place {
+    Place {
+        size: size as u32 as usize,
+        address: address as usize,
+    }
+}
+
+/// The thread that `caller` means by the ID `number`, 0 for itself. In another PID namespace only threads of
+/// the caller's own process are known.
+fn thread_named(caller: u32, number: libc::pid_t) -> Option<u32> {
+    let number = u32::try_from(number).ok()?;
+    if number == 0 {
+        return Some(caller);
+    }
+    if is_in_our_pid_namespace(caller) {
+        return Some(number);
+    }
+    let is_meant = |thread| numbers_inside(thread).is_some_and(|(_, id)| id == u64::from(number));
+    let mut buffer = [0; 64];
+    let threads =
+        open_directory(libc::AT_FDCWD, path_of(caller, b"task", &mut buffer).ok()?).ok()?;
+    let mut found = None;
+    each_entry(&threads, |name| {
+        let thread = decimal(name).and_then(|id| u32::try_from(id).ok());
+        found = found.or(thread.filter(|thread| is_meant(*thread)));
+    })
+    .ok()?;
+    found
+}
+
+fn is_in_our_pid_namespace(thread: u32) -> bool {
+    let (mut buffer, mut theirs, mut ours) = ([0; 64], [0; 64], [0; 64]);
+    let theirs =
+        path_of(thread, b"ns/pid", &mut buffer).and_then(|path| sys::read_link(path, &mut theirs));
+    let ours = sys::read_link(c"/proc/self/ns/pid", &mut ours);
+    matches!((theirs, ours), (Ok(theirs), Ok(ours)) if theirs == ours)
+}
+
+/// Finds the file at `path` as the caller would, without opening it for reading.
+fn find(thread: u32, dir: c_int, path: &CStr, resolve: u64) -> Option<Fd> {
+    let (mut name, mut buffer) = ([0; 32], [0; 64]);
+    let absolute = path.to_bytes().first() == Some(&b'/');
+    let base = match dir {
+        _ if absolute => b"root",
+        libc::AT_FDCWD => &b"cwd"[..],
+        dir => numbered(b"fd/", dir, &mut name)?,
+    };
+    let base = path_of(thread, base, &mut buffer).ok()?;
+    let base = sys::open_at(libc::AT_FDCWD, base, libc::O_PATH, 0).ok()?;
+    if !absolute || resolve != 0 {
+        return open_below(&base, path, resolve);
+    }
+    // Absolute links start at the caller's root. But with this flag the kernel does not follow links such
+    // as /proc/1/root.
+    open_below(&base, path, libc::RESOLVE_IN_ROOT).or_else(|| {
+        let skip = path.to_bytes().iter().take_while(|b| **b == b'/').count();
+        let relative = path.to_bytes_with_nul().get(skip..)?;
+        open_below(&base, CStr::from_bytes_until_nul(relative).ok()?, 0)
+    })
+}
+
+fn open_below(base: &Fd, path: &CStr, resolve: u64) -> Option<Fd> {
+    // `struct open_how`: flags, mode, resolve.
+    let how = [(libc::O_PATH | libc::O_CLOEXEC) as u64, 0, resolve];
+    let arguments = [
+        base.raw() as usize,
+        path.as_ptr() as usize,
+        how.as_ptr() as usize,
+        size_of_val(&how),
+        0,
+        0,
+    ];
+    // SAFETY: the kernel reads the path, which ends with its NUL, and `how`.
+    let file = unsafe { sys::call(libc::SYS_openat2, arguments) };
+    // SAFETY: a new descriptor.
+    file.ok().map(|fd| unsafe { Fd::from_raw(fd as c_int) })
+}
+
+/// True if `file` is the server's own `stat`, though `path` does not contain the server's ID: some symbolic
+/// link leads to /proc/self.
+fn is_of_the_server(file: &Fd, path: &[u8]) -> bool {
+    let (mut number, mut link) = ([0; 32], [0; 256]);
+    let mut out = Out::new(&mut number);
+    out.byte(b'/');
+    out.decimal(u64::from(sys::process_id()));
+    out.byte(b'/');
+    let Some(number) = out.finish() else {
+        return false;
+    };
+    let has = |text: &[u8]| memchr::memmem::find(text, number).is_some();
+    sys::descriptor_path(file.raw(), &mut link).is_ok_and(has) && !has(path)
+}

@@ -1,0 +1,91 @@
+//! Reads the settings once, when the program first uses a virtual file or call: `/etc/proclens.conf`,
+//! and the environment as it is then, which overrides the file. The strings are copied because programs
+//! overwrite their environment in place.
+
+use crate::mem::{Arena, map_before_block};
+use crate::runtime::log;
+use crate::settings::{Log, Settings};
+use crate::sys::{self, Errno};
+use once_cell::race::OnceRef;
+
+/// Settings for a whole image. The environment overrides them.
+pub const FILE: &core::ffi::CStr = c"/etc/proclens.conf";
+
+/// The libraries that every program loads, ld.so(8).
+pub const EVERYONES_PRELOAD: &core::ffi::CStr = c"/etc/ld.so.preload";
+
+/// Bytes of memory for the settings: the file, the copied environment and the parsed values.
+const ROOM: usize = 16 << 10;
+/// The most bytes of the file that are read, so that space is left for the environment.
+pub const FILE_ROOM: usize = 12 << 10;
+
+static SETTINGS: OnceRef<'static, Settings<'static>> = OnceRef::new();
+
+/// Returns the settings of this process. Calls `environment` only the first time.
+pub fn settings<'e, E: Iterator<Item = &'e [u8]>>(
+    environment: impl Fn() -> E,
+) -> &'static Settings<'static> {
+    SETTINGS
+        .get_or_try_init(|| read(environment()))
+        .unwrap_or(&Settings::DEFAULT)
+}
+
+fn read<'e>(
+    environment: impl Iterator<Item = &'e [u8]>,
+) -> Result<&'static Settings<'static>, Errno> {
+    let memory: *mut [u8] = core::ptr::slice_from_raw_parts_mut(map_before_block(ROOM)?, ROOM);
+    // SAFETY: new memory of that length. Nothing else uses it, and it is never unmapped.
+    let mut arena = Arena::new(unsafe { &mut *memory });
+    let file = sys::open_regular(FILE)
+        .and_then(|file| {
+            arena.read_into(|buffer| {
+                sys::read(file.raw(), buffer.get_mut(..FILE_ROOM).unwrap_or_default())
+            })
+        })
+        .unwrap_or_default();
+    let environment = copied(environment, &mut arena);
+    let mut settings = Settings::of(file, entries(environment), |_| {});
+    if settings.log > Log::Off {
+        log::prepare(&mut arena);
+        Settings::of(file, entries(environment), |entry| {
+            log::ignored(&settings, entry);
+        });
+    }
+    let (mut buffer, mut link) = ([0; 64], [0; 512]);
+    if settings.skip.is_some()
+        && sys::own_path(b"exe", &mut buffer)
+            .and_then(|exe| sys::read_link(exe, &mut link))
+            .is_ok_and(|path| settings.skips(path))
+    {
+        settings.on = false;
+    }
+    arena.keep(settings)
+}
+
+/// Copies the strings that may be settings, each with a NUL at its end, as many as fit.
+fn copied<'e>(
+    environment: impl Iterator<Item = &'e [u8]>,
+    arena: &mut Arena<'static>,
+) -> &'static [u8] {
+    arena
+        .read_into(|buffer| {
+            let mut used = 0usize;
+            for entry in environment.filter(|entry| entry.starts_with(b"PROCLENS")) {
+                let end = used.saturating_add(entry.len());
+                let Some([space @ .., last]) = buffer.get_mut(used..=end) else {
+                    break;
+                };
+                for (to, from) in space.iter_mut().zip(entry) {
+                    *to = *from;
+                }
+                *last = 0;
+                used = end.saturating_add(1);
+            }
+            Ok(used)
+        })
+        .unwrap_or_default()
+}
+
+fn entries(copy: &'static [u8]) -> impl Iterator<Item = &'static [u8]> {
+    copy.split(|b| *b == 0)
+}

@@ -1,0 +1,8 @@
+//! What a process needs to render files and calls: the kernel reader and its cache ([`live`]), the
+//! affinity masks that were reduced ([`affinity`]), the settings of this process ([`config`]) and the
+//! messages on stderr ([`log`]).
+
+pub mod affinity;
+pub mod config;
+pub mod live;
+pub mod log;

@@ -1,0 +1,1 @@
+// A function without a body (compilePolicy in main.go) needs this file.

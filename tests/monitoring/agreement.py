@@ -1,0 +1,490 @@
+"""agreement.py SETTLE WORK CADVISOR METRICS MODE MEMORY CPUACCT PIDS BLKIO: see scripts/lab/agreement. The container is
+called `busy`. SETTLE are seconds to wait first, CADVISOR and METRICS ports, the last four directories of controllers.
+
+A busy machine must not matter. A thread records the cgroup's files all the time. What another program says is compared with
+what they said between the begin and the end of that program's reading, and is read again if they changed much
+meanwhile."""
+
+import bisect
+import glob
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+settle, work, cadvisor_port, metrics_port, mode, memory_at, cpu_at, pids_at, io_at = sys.argv[1:]
+v2 = mode == "v2"
+CPUS = 2  # that programs see: the quota is 1.5
+WINDOW = 30
+KIB, MIB = 2**10, 2**20
+docker_id, pid1 = subprocess.run(
+    ["docker", "inspect", "--format", "{{.Id}} {{.State.Pid}}", "busy"], stdout=subprocess.PIPE, text=True, check=True
+).stdout.split()
+# Before other programs: what is recorded late tells less.
+os.setpriority(os.PRIO_PROCESS, 0, -15)
+
+
+def run(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+# --- the cgroup's files ---
+
+
+def group(at):
+    return f"{at}/docker/{docker_id}"
+
+
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+
+def keyed(path):
+    return {line.split()[0]: int(line.split()[1]) for line in read(path).splitlines()}
+
+
+def counted():
+    """What the files say now."""
+    own = group(memory_at)
+    stat = keyed(f"{own}/memory.stat")
+    if v2:
+        busy = keyed(f"{own}/cpu.stat")["usage_usec"] / 1e6
+        usage, tasks = int(read(f"{own}/memory.current")), int(read(f"{own}/pids.current"))
+        anon, cache, inactive, active, slab = (
+            stat[name] for name in ("anon", "file", "inactive_file", "active_file", "slab_reclaimable"))
+        written = re.findall(r"wbytes=(\d+)", read(f"{own}/io.stat"))
+    else:
+        busy = int(read(f"{group(cpu_at)}/cpuacct.usage")) / 1e9
+        usage, tasks = int(read(f"{own}/memory.usage_in_bytes")), int(read(f"{group(pids_at)}/pids.current"))
+        anon, cache, inactive, active = (
+            stat[f"total_{name}"] for name in ("rss", "cache", "inactive_file", "active_file"))
+        slab = 0
+        io = f"{group(io_at)}/blkio.throttle.io_service_bytes"
+        written = re.findall(r" Write (\d+)", read(io + "_recursive" if glob.glob(io + "_recursive") else io))
+    return {
+        "busy": busy, "working": usage - inactive, "unavailable": usage - inactive - active - slab, "free": limit - usage,
+        "cache": cache, "slab": slab, "anon": anon, "tasks": tasks, "written": sum(map(int, written)),
+    }
+
+
+limit = int(read(f"{group(memory_at)}/memory.max" if v2 else f"{group(memory_at)}/memory.limit_in_bytes"))
+moments, records = [], []
+
+
+def record():
+    while True:
+        now = counted()
+        records.append(now)
+        moments.append(time.time())
+        time.sleep(0.02)
+
+
+threading.Thread(target=record, daemon=True).start()
+
+
+def between(begin, end, name):
+    """The least and the most that the files said between two moments, and right before and after."""
+    while not moments or moments[-1] <= end:
+        time.sleep(0.02)
+    first = max(bisect.bisect_left(moments, begin) - 1, 0)
+    values = [now[name] for now in records[first:bisect.bisect_right(moments, end) + 1]]
+    return min(values), max(values)
+
+
+def busy_until(moment):
+    """CPU time used until that moment."""
+    while not moments or moments[-1] <= moment:
+        time.sleep(0.02)
+    after = max(bisect.bisect_left(moments, moment), 1)
+    (t0, t1), (b0, b1) = moments[after - 1:after + 1], (now["busy"] for now in records[after - 1:after + 1])
+    return b0 + (b1 - b0) * (moment - t0) / (t1 - t0)
+
+
+def rates(begins, ends, shortest=0.1):
+    """The least and the most CPUs used in a window that began and ended within these times."""
+    found = []
+    for i in range(9):
+        for j in range(9):
+            begin = begins[0] + (begins[1] - begins[0]) * i / 8
+            end = ends[0] + (ends[1] - ends[0]) * j / 8
+            if end - begin >= shortest:
+                found.append((busy_until(end) - busy_until(begin)) / (end - begin))
+    return min(found), max(found)
+
+
+# --- the sources ---
+
+
+asked = None  # when the last request began and ended
+
+
+def samples(port, within=False):
+    """Samples of an exporter: `name{labels}` to (value, seconds or None)."""
+    global asked
+    script = (
+        "import sys, time, urllib.request; begin = time.time(); "
+        "text = urllib.request.urlopen(sys.argv[1], timeout=120).read().decode(); print(begin, time.time()); print(text)"
+    )
+    enter = ["nsenter", "--net", "--target", pid1] if within else []
+    head, text = run(*enter, sys.executable, "-c", script, f"http://127.0.0.1:{port}/metrics").split("\n", 1)
+    asked = tuple(map(float, head.split()))
+    found = {}
+    for line in text.splitlines():
+        match = re.fullmatch(r"([a-z_0-9A-Z:]+)(\{.*\})? ([^ ]+)(?: (\d+))?", line)
+        if match:
+            name, labels, value, stamp = match.groups()
+            found[name + (labels or "")] = (float(value), int(stamp) / 1000 if stamp else None)
+    return found
+
+
+def pick(of, name, *words):
+    """The sum of the samples called `name` with all of these words in their labels, and their time."""
+    chosen = [v for k, v in of.items() if k.split("{")[0] == name and all(word in k for word in words)]
+    assert chosen, (name, words)
+    return sum(value for value, _ in chosen), chosen[0][1]
+
+
+def cadvisor(name):
+    """On a busy machine cAdvisor leaves containers out for which it was late."""
+    for _ in range(60):
+        of = samples(cadvisor_port)
+        if any(series.startswith(name) and docker_id in series for series in of):
+            break
+        time.sleep(1)
+    return pick(of, name, docker_id)
+
+
+def metrics(name):
+    return pick(samples(metrics_port), name, docker_id)[0]
+
+
+def node(name, *words):
+    return pick(samples(9100, within=True), name, *words)[0]
+
+
+def inside(*command):
+    """Runs a program in the container without runc, which would be counted there too."""
+    tops = {memory_at, cpu_at, pids_at, io_at}
+    enter = "".join(f"echo $$ >{group(top)}/cgroup.procs; " for top in sorted(tops) if top)
+    enter += 'exec nsenter --all --target "$0" env LD_PRELOAD=/lab/libproclens.so "$@"'
+    return run("sh", "-c", enter, pid1, *command)
+
+
+def snmp(*oids):
+    said = run("nsenter", "--net", "--target", pid1, "snmpget", "-t10", "-v2c", "-c", "public", "-Oqv", "-On",
+               "udp:127.0.0.1:1610", *oids)
+    return [float(line.strip('"').split()[0]) for line in said.splitlines()]
+
+
+def zabbix(key):
+    script = (
+        "import socket, struct, sys; k = sys.argv[1].encode(); s = socket.create_connection(('127.0.0.1', 10050), 60); "
+        "s.sendall(b'ZBXD\\1' + struct.pack('<Q', len(k)) + k); print(s.makefile('rb').read()[13:].decode())"
+    )
+    return float(run("nsenter", "--net", "--target", pid1, sys.executable, "-c", script, key))
+
+
+def collectd(name, lines=1):
+    """The values of the last lines, each with its time first."""
+    text = "".join(read(path) for path in sorted(glob.glob(f"{work}/csv/inside/{name}-2*"))[-2:])
+    rows = [line for line in text.splitlines() if not line.startswith("epoch")]
+    assert len(rows) >= lines, (name, rows)
+    return [[float(value) for value in row.split(",")] for row in rows[-lines:]]
+
+
+def latest(name):
+    [[when, value, *_]] = collectd(name)
+    return value, when
+
+
+def bytes_of(text):
+    number, unit = re.fullmatch(r"([0-9.]+)([A-Za-z]+)", text).groups()
+    power = {"k": 1, "K": 1, "M": 2, "G": 3}.get(unit[0], 0)
+    return float(number) * (1024 if "i" in unit else 1000) ** power
+
+
+def docker():
+    return json.loads(run("docker", "stats", "--no-stream", "--format", "{{json .}}", "busy"))
+
+
+def show():
+    rows = json.loads(run(f"{work}/proclens", "show", "--all", "--json"))
+    [row] = [row for row in rows if docker_id in row["cgroup"]]
+    return row
+
+
+def free():
+    fields = inside("free", "-b", "-w").splitlines()[1].split()[1:]
+    return dict(zip(("total", "used", "free", "shared", "buffers", "cache", "available"), map(int, fields)))
+
+
+def top():
+    said = inside("top", "-b", "-n", "1", "-w", "200")
+    found = re.search(r"MiB Mem : +([0-9.]+) total, +([0-9.]+) free, +([0-9.]+) used, +([0-9.]+) buff/cache", said)
+    return [float(value) * MIB for value in found.groups()]
+
+
+def vmstat():
+    lines = inside("vmstat", "-s").splitlines()
+    return {line.strip().split(" K ")[1]: int(line.split()[0]) * KIB for line in lines if " K " in line}
+
+
+# --- the comparison ---
+
+table, failed = [], []
+
+
+def judge(title, percent, digits, unit, found, slack=0):
+    """`found`: of each source its value, the least and the most that the cgroup said, what its figures round off.
+    `slack`: the difference of the latter two that is none, in any case."""
+    text = lambda value: f"{value / unit:.{digits}f}"
+    differences = []
+    for source, (value, least, most, rounding) in found.items():
+        middle = (least + most) / 2
+        off = max(least - value, value - most, 0) - rounding
+        differences.append(max(off, 0) / max(abs(middle), 1e-9) * 100)
+        width = (most - least) / max(abs(middle), 1e-9) * 100
+        what = f"{title}: {source} has {text(value)}, the cgroup {text(least)} to {text(most)}"
+        print(f"{what}, {differences[-1]:.2f} %", file=sys.stderr)
+        if differences[-1] > percent:
+            failed.append(f"{what}: they differ by {differences[-1]:.1f} %")
+        if width > 2 * percent and most - least > 2 * rounding + slack:
+            failed.append(f"{what}: it changed too much to tell")
+    values = [value for value, *_ in found.values()]
+    middles = sorted((least + most) / 2 for _, least, most, _ in found.values())
+    table.append(f"| {title} | {text(middles[len(middles) // 2])} | {text(min(values))} to {text(max(values))} "
+                 f"| {max(differences):.1f} % | {', '.join(found)} |")
+
+
+def gauges(title, name, sources, percent=1, digits=1, unit=MIB, slack=0):
+    """`sources`: of each the function that reads it, the seconds for which it may keep what it read, its rounding."""
+    found = {}
+    for source, (reader, age, rounding) in sources.items():
+        best = None
+        for _ in range(8):
+            begin = time.time()
+            value = reader()
+            end = time.time()
+            if isinstance(value, tuple):
+                value, when = value
+                if when is not None:
+                    begin, end = when - 0.5, when + 0.5
+            least, most = between(begin - age, end, name)
+            if best is None or most - least < best[2] - best[1]:
+                best = value, least, most, rounding
+            if best[2] - best[1] <= abs(best[2]) * percent / 100:
+                break
+            time.sleep(1)
+        found[source] = best
+    judge(title, percent, digits, unit, found, slack)
+
+
+def cpu():
+    """CPUs used: of each source its value, and when the window that it is about began and ended."""
+
+    def counter(reader):
+        best = None
+        for _ in range(5):
+            value, when = reader()
+            bracket = (when - 0.1, when + 0.1) if when else asked
+            if best is None or bracket[1] - bracket[0] < best[1][1] - best[1][0]:
+                best = value, bracket
+            if bracket[1] - bracket[0] < 0.3:
+                break
+        return best
+
+    def snmp_busy():
+        # ssCpuRawUser, Nice, System, in ticks of all CPUs. snmpd renews them every few seconds: wait for that.
+        oids = [f".1.3.6.1.4.1.2021.11.{n}.0" for n in (50, 51, 52)]
+        last = time.time()
+        before = snmp(*oids)
+        for _ in range(400):
+            begin = time.time()
+            after = snmp(*oids)
+            if after != before:
+                return sum(after) / 100, (last, time.time())
+            last = begin
+            time.sleep(0.05)
+        raise AssertionError("snmpd keeps its counters")
+
+    def node_busy():
+        of = samples(9100, within=True)
+        return sum(pick(of, "node_cpu_seconds_total", f'mode="{m}"')[0] for m in ("user", "nice", "system")), None
+
+    counters = {
+        "cAdvisor": lambda: counter(lambda: cadvisor("container_cpu_usage_seconds_total")),
+        "`metrics`": lambda: counter(lambda: (metrics("container_cpu_usage_seconds_total"), None)),
+        "node_exporter": lambda: counter(node_busy),
+        "snmpd": snmp_busy,
+    }
+    found = {}
+    begun = time.time()
+    # docker stats prints a line whenever it likes; each is about the second before.
+    stats = subprocess.Popen(["docker", "stats", "--format", "{{.CPUPerc}}", "busy"], stdout=subprocess.PIPE, text=True)
+    lines = []
+    threading.Thread(target=lambda: lines.extend((time.time(), line) for line in stats.stdout), daemon=True).start()
+
+    def columns(source, command, seconds):
+        begin = time.time()
+        said = inside(*command)
+        end = time.time()
+        found[source] = said, (begin, max(end - seconds, begin)), (begin + seconds, max(end, begin + seconds))
+
+    waiting = [threading.Thread(target=columns, args=args) for args in (
+        ("top", ("top", "-b", "-n", "2", "-d", str(WINDOW), "-w", "200"), WINDOW),
+        ("vmstat", ("vmstat", str(WINDOW), "2"), WINDOW))]
+    for thread in waiting:
+        thread.start()
+    before = {source: reader() for source, reader in counters.items()}
+    time.sleep(WINDOW)
+    after = {source: reader() for source, reader in counters.items()}
+    for thread in waiting:
+        thread.join()
+    stats.terminate()
+    tops, *window = found["top"]
+    tops = re.findall(r"^%Cpu\(s\): +([0-9.]+) us, +([0-9.]+) sy, +([0-9.]+) ni", tops, re.M)[-1]
+    found["top"] = sum(map(float, tops)) / 100 * CPUS, *window, 0.1 / 100 * CPUS
+    said, *window = found["vmstat"]
+    fields = said.splitlines()[-1].split()
+    # Whole percents, two of them.
+    found["vmstat"] = (int(fields[12]) + int(fields[13])) / 100 * CPUS, *window, 1 / 100 * CPUS
+    for source, (value, begins) in before.items():
+        until, ends = after[source]
+        found[source] = until - value, begins, ends, 0.01
+    now = time.time()
+    values = [float(line[1]) / 100 for line in
+              ((at, re.search(r"([0-9.]+)%", text).group(1)) for at, text in lines if re.search(r"[1-9][0-9.]*%", text))]
+    found["docker stats"] = (sum(values) / len(values), (begun, lines[0][0]), (lines[-1][0] - 1, lines[-1][0]), 0.0001)
+    # The agent's collector measures every second, and tells the mean of a minute.
+    begin = time.time()
+    value = sum(zabbix(f"system.cpu.util[,{m}]") for m in ("user", "nice", "system")) / 100 * CPUS
+    end = time.time()
+    found["zabbix_agentd"] = value, (begin - 61, end - 60), (begin - 1, end), 0.0001
+    rows = [collectd(f"cpu/percent-{m}", 4) for m in ("user", "nice", "system")]
+    value = sum(row[1] for mode in rows for row in mode) / 4 / 100 * CPUS
+    first, last = rows[0][0][0] - 10, rows[0][-1][0]
+    found["collectd"] = value, (first - 0.2, first + 0.2), (last - 0.2, last + 0.2), 0.0001
+    shown = []
+    for _ in range(9):
+        begin = time.time()
+        value = show()["cpu_percent"] / 100
+        end = time.time()
+        # It measures for 0.2 s, or 0.1 s at least.
+        shown.append((value, (begin, end - 0.1), (begin + 0.1, end), 0))
+    spread = lambda one: (lambda least, most: most - least)(*rates(one[1], one[2]))
+    found["`show --all`"] = min(shown, key=spread)  # the one of which is known best when it was true
+    for source, (value, begins, ends, rounding) in found.items():
+        if source not in counters:
+            found[source] = value, *rates(begins, ends), rounding
+            continue
+        # A counter rose by what the cgroup used between these moments.
+        least, most = busy_until(ends[0]) - busy_until(begins[1]), busy_until(ends[1]) - busy_until(begins[0])
+        seconds = sum(ends) / 2 - sum(begins) / 2
+        found[source] = value / seconds, least / seconds, most / seconds, rounding / seconds
+    judge("CPU time, CPUs", 3, 2, 1, found)
+
+
+def loads():
+    """Load averages: nothing outside proclens counts them. What the others say lies between two answers of it."""
+    others = {
+        "`metrics`": lambda: (metrics("proclens_load1"), None),
+        "uptime, top": lambda: (float(re.search(r"load average: ([0-9.]+)", inside("uptime")).group(1)), None),
+        "zabbix_agentd": lambda: (zabbix("system.cpu.load[all,avg1]"), None),
+        "snmpd": lambda: (snmp(".1.3.6.1.4.1.2021.10.1.3.1")[0], None),
+        "node_exporter": lambda: (node("node_load1"), None),
+        "collectd": lambda: latest("load/load"),
+    }
+    found, known = {}, []
+
+    def note():
+        known.append((time.time(), show()["load"][0]))
+
+    for _ in range(5):
+        note()
+        time.sleep(3)
+    for source, reader in others.items():
+        begin = known[-1][0]
+        value, when = reader()
+        note()
+        begin = min(begin, when - 6) if when else begin
+        near = [load for at, load in known if at >= begin]
+        found[source] = value, min(near), max(near), 0.006
+    judge("load average of a minute (`show --all`)", 1, 2, 1, found)
+
+
+# The load average of a minute comes near to what it will be, and Zabbix and collectd tell means of the last minute.
+time.sleep(max(float(settle), 65))
+cpu()
+now, slow = 0, 6  # seconds; snmpd keeps what it read
+limits = {
+    "docker stats": bytes_of(docker()["MemUsage"].split(" / ")[1]), "cAdvisor": cadvisor("container_spec_memory_limit_bytes")[0],
+    "`show --all`": show()["memory_limit"], "`metrics`": metrics("proclens_memory_total_bytes"), "free": free()["total"],
+    "top": top()[0], "vmstat": vmstat()["total memory"], "zabbix_agentd": zabbix("vm.memory.size[total]"),
+    "snmpd": snmp(".1.3.6.1.4.1.2021.4.5.0")[0] * KIB, "node_exporter": node("node_memory_MemTotal_bytes"),
+}
+judge("memory limit, MiB", 1, 1, MIB, {source: (value, limit, limit, 0) for source, value in limits.items()})
+gauges("memory without inactive page cache, MiB", "working", {
+    "docker stats": (lambda: bytes_of(docker()["MemUsage"].split(" / ")[0]), 3, 0.05 * MIB),
+    "cAdvisor": (lambda: cadvisor("container_memory_working_set_bytes"), 1, 0),
+    "`show --all`": (lambda: show()["memory_used"], now, 0),
+    "`metrics`": (lambda: metrics("container_memory_working_set_bytes"), now, 0)})
+
+
+def used_of_metrics():
+    of = samples(metrics_port)
+    return pick(of, "proclens_memory_total_bytes", docker_id)[0] - pick(of, "proclens_memory_available_bytes", docker_id)[0]
+
+
+def used_of_node():
+    of = samples(9100, within=True)
+    return pick(of, "node_memory_MemTotal_bytes")[0] - pick(of, "node_memory_MemAvailable_bytes")[0]
+
+
+gauges("memory that is not available, MiB", "unavailable", {
+    "`show --all`": (lambda: limit - show()["memory_available"], now, 0),
+    "`metrics`": (used_of_metrics, now, 0),
+    "free": (lambda: limit - free()["available"], now, 0),
+    "zabbix_agentd": (lambda: limit - zabbix("vm.memory.size[available]"), now, 0),
+    "node_exporter": (used_of_node, now, 0)})
+gauges("free memory, MiB", "free", {
+    "`metrics`": (lambda: metrics("proclens_memory_free_bytes"), now, 0),
+    "free": (lambda: free()["free"], now, 0), "top": (lambda: top()[1], now, 0.05 * MIB),
+    "vmstat": (lambda: vmstat()["free memory"], now, 0), "zabbix_agentd": (lambda: zabbix("vm.memory.size[free]"), now, 0),
+    "snmpd": (lambda: snmp(".1.3.6.1.4.1.2021.4.6.0")[0] * KIB, slow, 0),
+    "collectd": (lambda: latest("memory/memory-free"), now, 0),
+    "node_exporter": (lambda: node("node_memory_MemFree_bytes"), now, 0)})
+# free and vmstat count reclaimable kernel memory as cache.
+gauges("page cache, MiB", "cache", {
+    "cAdvisor": (lambda: cadvisor("container_memory_cache"), 1, 0),
+    "`metrics`": (lambda: metrics("container_memory_cache"), now, 0),
+    "free": (lambda: free()["cache"] - counted()["slab"], now, 0),
+    "vmstat": (lambda: vmstat()["swap cache"] - counted()["slab"], now, 0),
+    "zabbix_agentd": (lambda: zabbix("vm.memory.size[cached]"), now, 0),
+    "snmpd": (lambda: snmp(".1.3.6.1.4.1.2021.4.15.0")[0] * KIB, slow, 0),
+    "collectd": (lambda: latest("memory/memory-cached"), now, 0),
+    "node_exporter": (lambda: node("node_memory_Cached_bytes"), now, 0)})
+gauges("anonymous memory, MiB", "anon", {
+    "cAdvisor": (lambda: cadvisor("container_memory_rss"), 1, 0),
+    "`metrics`": (lambda: metrics("container_memory_rss"), now, 0),
+    "node_exporter": (lambda: node("node_memory_AnonPages_bytes"), now, 0)})
+loads()
+gauges("processes and threads", "tasks", {
+    "docker stats": (lambda: float(docker()["PIDs"]), 3, 0), "cAdvisor": (lambda: cadvisor("container_threads"), 1, 0),
+    "`show --all`": (lambda: show()["tasks"], now, 0), "`metrics`": (lambda: metrics("container_threads"), now, 0)},
+    digits=0, unit=1, slack=1)
+gauges("written to disk, MiB", "written", {
+    "docker stats": (lambda: bytes_of(docker()["BlockIO"].split(" / ")[1]), 3, 0.05e6),
+    "cAdvisor": (lambda: cadvisor("container_fs_writes_bytes_total"), 1, 0),
+    "`metrics`": (lambda: metrics("container_fs_writes_bytes_total"), now, 0),
+    "node_exporter": (lambda: node("node_disk_written_bytes_total"), now, 0)})
+
+print(f"| cgroup {mode} | the cgroup's files | the others, from least to most | largest difference | sources |")
+print("| --- | --- | --- | --- | --- |")
+print("\n".join(table))
+print("\n".join(failed), file=sys.stderr)
+sys.exit(bool(failed))

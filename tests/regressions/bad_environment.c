@@ -1,0 +1,47 @@
+/* An environment that cannot be read is the kernel's to refuse: a list or a string at no address, or one
+ * that runs out of its memory. One that ends just before such a place is as good as any. */
+#include "regression.h"
+#include <spawn.h>
+#include <sys/mman.h>
+
+static char *arguments[] = {(char *)"true", 0};
+
+static void refused(char **environment, const char *how) {
+	pid_t child;
+	must(execve("/bin/true", arguments, environment) == -1);
+	if (errno != EFAULT) fail("execve, %s: errno %d", how, errno);
+	int error = posix_spawn(&child, "/bin/true", 0, 0, arguments, environment);
+	if (error != EFAULT) fail("posix_spawn, %s: %d", how, error);
+}
+
+int main(void) {
+	long page = sysconf(_SC_PAGESIZE);
+	char *two = mmap(0, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(two != MAP_FAILED && !mprotect(two + page, page, PROT_NONE));
+	char *at_one[] = {(char *)1, 0}, *nowhere[] = {(char *)"A=1", two + page, 0}, *unended[] = {two + page - 3, 0};
+	memcpy(two + page - 3, "B=2", 3);
+	refused(at_one, "a string at 1");
+	refused(nowhere, "a string that is not there");
+	refused(unended, "a string without an end");
+	refused((char **)(two + page), "a list that is not there");
+	char **list = (char **)(two + page) - 2;
+	list[0] = list[1] = (char *)"C=3";
+	refused(list, "a list without an end");
+
+	/* Up to the last byte. */
+	memcpy(two + page - 4, "D=4", 4);
+	list = (char **)(two + page) - 3;
+	list[0] = two + page - 4;
+	list[1] = 0;
+	pid_t child;
+	int status;
+	char *last[] = {two + page - 4, 0};
+	must(!posix_spawn(&child, "/bin/true", 0, 0, arguments, last) && waitpid(child, &status, 0) == child && status == 0);
+	must(!posix_spawn(&child, "/bin/true", 0, 0, arguments, list) && waitpid(child, &status, 0) == child && status == 0);
+
+	/* Without any, glibc's fexecve refuses, and musl's executes. */
+#ifdef __GLIBC__
+	int fd = open("/bin/true", O_RDONLY | O_CLOEXEC);
+	must(fd >= 0 && fexecve(fd, arguments, 0) == -1 && errno == EINVAL);
+#endif
+}

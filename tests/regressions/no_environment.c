@@ -1,0 +1,10 @@
+/* A program that clears its environment before it asks for the first time. */
+#include "regression.h"
+
+extern char **environ;
+
+int main(void) {
+	long kb = number_of("MEM_KB"), cpus = number_of("CPUS");
+	environ = 0;
+	read_all(kb, cpus);
+}

@@ -1,0 +1,31 @@
+/* A path is read to its NUL and not a byte further: it may end at the end of the last page, or
+ * span two. */
+#include "regression.h"
+#include <sys/mman.h>
+
+int main(void) {
+	char *page = mmap(0, 12288, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(page != MAP_FAILED && !mprotect(page + 8192, 4096, PROT_NONE));
+	for (int back = 0; back < 20; back++) {
+		char *path = strcpy(page + 4096 - back, "/proc/meminfo");
+		int fd = open(path, O_RDONLY);
+		must(fd >= 0);
+		reads_ours(fd, "across a page");
+		close(fd);
+	}
+	int fd = open(strcpy(page + 8192 - 14, "/proc/meminfo"), O_RDONLY);
+	must(fd >= 0);
+	reads_ours(fd, "at the end of the last page");
+	/* The longest path that the kernel takes: 4,095 bytes of slashes and a name. */
+	char *path = page + 8192 - 4096;
+	memset(path, '/', 4096);
+	strcpy(path + 4095 - 12, "proc/meminfo");
+	fd = open(path, O_RDONLY);
+	must(fd >= 0);
+	reads_ours(fd, "4,095 bytes");
+	/* And of a path in memory that cannot be written. */
+	must(!mprotect(page, 8192, PROT_READ));
+	fd = open(path, O_RDONLY);
+	must(fd >= 0);
+	reads_ours(fd, "read-only path");
+}
