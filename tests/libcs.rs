@@ -268,3 +268,22 @@ fn objects_that_are_loaded_later() {
         succeeds(&output, "a library loaded later");
     }
 }
+
+/// Before glibc 2.34, functions for threads and `dlsym` are in libraries of their own. A plugin may bring them into a
+/// program that was started without them.
+#[test]
+fn functions_that_come_with_a_plugin() {
+    let names = ["dlsym", "pthread_getaffinity_np", "pthread_setaffinity_np"];
+    let (Some(program), Some(plugin), Some(libc)) = (
+        c_program("plugin.c", "gcc", &["-ldl"]),
+        c_program("plugin_library.c", "gcc", &["-shared", "-fPIC"]),
+        libc_without("plugins", &names),
+    ) else {
+        return;
+    };
+    let words = [&program, &plugin].map(|path| path.to_str().expect("a plain path"));
+    for preload in [false, true] {
+        let output = run(&words, preload, Some(&libc));
+        succeeds(&output, &format!("a plugin, preload {preload}"));
+    }
+}

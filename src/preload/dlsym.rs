@@ -23,12 +23,17 @@ struct Choice {
 unsafe extern "C" fn choose(handle: *mut c_void, name: *const c_char) -> Choice {
     type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
     static NEXT: Next = Next::new();
-    let jump = NEXT.address(const { Name::of(c"dlsym") });
+    const NAME: Name = Name::of(c"dlsym");
+    let mut jump = NEXT.address(NAME);
+    if jump.is_null() {
+        // Before glibc 2.34 the function is in libdl, which the program may have loaded later.
+        jump = link::find_later(NAME).address.cast_mut().cast();
+    }
     let goes_on = Choice {
         jump,
         result: null_mut(),
     };
-    // A null `jump`: a program without libdl, before glibc 2.34.
+    // A null `jump`: nobody has the function.
     if jump.is_null() || name.is_null() {
         return goes_on;
     }

@@ -8,7 +8,7 @@
 
 use super::set_errno;
 use crate::sys;
-use crate::sys::link::{Name, Next};
+use crate::sys::link::{self, Name, Next};
 use crate::text::Out;
 use core::ffi::{CStr, c_long};
 
@@ -43,10 +43,27 @@ pub fn look_up_pointer(next: &Next, text: &CStr, gnu_hash: u32) -> *mut () {
 fn look_up(next: &Next, text: &CStr, gnu_hash: u32) -> *mut () {
     let found = next.look_up(text, gnu_hash);
     if found.is_null() {
-        next.set(stand_in(text))
+        elsewhere(next, text)
     } else {
         found
     }
+}
+
+/// A stand-in, or else the function of an object that the program loaded later. The latter address is kept only if
+/// that object is never unloaded.
+#[cold]
+#[inline(never)]
+fn elsewhere(next: &Next, text: &CStr) -> *mut () {
+    let found = next.set(stand_in(text));
+    if !found.is_null() {
+        return found;
+    }
+    let later = link::find_later(Name::of(text));
+    let address = later.address.cast_mut().cast();
+    if later.stays {
+        next.set(address);
+    }
+    address
 }
 
 extern "C" fn missing_number() -> isize {

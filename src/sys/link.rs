@@ -12,7 +12,7 @@
 //! versions.
 
 use core::cell::UnsafeCell;
-use core::ffi::{CStr, c_char, c_int, c_ulong};
+use core::ffi::{CStr, c_char, c_int, c_ulong, c_void};
 use core::ptr::null;
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
@@ -42,6 +42,26 @@ impl Object {
         // SAFETY: a C string that lives as long as the object. The callers use only objects that are never
         // unloaded (see `refers`; this object is preloaded).
         (!self.name.is_null()).then(|| unsafe { super::c_string::terminated(self.name) })
+    }
+
+    /// True if the linker never unloads the object.
+    ///
+    /// # Safety
+    /// The object must be loaded.
+    unsafe fn stays(&self) -> bool {
+        const DT_FLAGS_1: i64 = 0x6fff_fffb;
+        const DF_1_NODELETE: usize = 8;
+        let mut entry = self.dynamic;
+        // SAFETY: a dynamic section ends with DT_NULL; before it, another entry follows.
+        unsafe {
+            while (*entry).tag != 0 {
+                if (*entry).tag == DT_FLAGS_1 {
+                    return (*entry).value & DF_1_NODELETE != 0;
+                }
+                entry = entry.add(1);
+            }
+        }
+        false
     }
 }
 
@@ -143,6 +163,79 @@ fn find_next(name: Name) -> *const u8 {
     } else {
         found
     }
+}
+
+/// What [`find_later`] found.
+#[derive(Clone, Copy)]
+pub struct Later {
+    /// Null if no object defines the name.
+    pub address: *const u8,
+    /// True if the object can never be unloaded (`-z nodelete`).
+    pub stays: bool,
+}
+
+/// Finds `name` in any object, also in one that the program loaded later. Before glibc 2.34, functions for
+/// threads and `dlsym` are in libraries of their own, which a plugin may bring. Only such a plugin calls the hook then,
+/// and while its code runs, the library that it needs stays loaded.
+///
+/// Unlike every other look-up this one takes the linker's lock, so that no object goes away meanwhile. It allocates nothing.
+#[cold]
+#[inline(never)]
+pub fn find_later(name: Name) -> Later {
+    type Visit = unsafe extern "C" fn(*const libc::dl_phdr_info, usize, *mut c_void) -> c_int;
+    type Iterate = unsafe extern "C" fn(Visit, *mut c_void) -> c_int;
+    struct Wanted<'n> {
+        name: Name<'n>,
+        found: Later,
+    }
+    unsafe extern "C" fn visit(
+        info: *const libc::dl_phdr_info,
+        _size: usize,
+        wanted: *mut c_void,
+    ) -> c_int {
+        // SAFETY: libc describes a loaded object, which it keeps during the call, and passes on the pointer that
+        // it was given.
+        unsafe {
+            let (info, wanted) = (&*info, &mut *wanted.cast::<Wanted>());
+            let headers = core::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into());
+            let Some(dynamic) = headers.iter().find(|h| h.p_type == libc::PT_DYNAMIC) else {
+                return 0;
+            };
+            let base = info.dlpi_addr as usize;
+            let object = Object {
+                base,
+                name: null(),
+                dynamic: base.wrapping_add(dynamic.p_vaddr as usize) as *const Dynamic,
+                next: null(),
+                previous: null(),
+            };
+            if object.dynamic as usize != loaded().1 {
+                wanted.found = Later {
+                    address: lookup(&object, &wanted.name),
+                    stays: object.stays(),
+                };
+            }
+            c_int::from(!wanted.found.address.is_null())
+        }
+    }
+    let mut wanted = Wanted {
+        name,
+        found: Later {
+            address: null(),
+            stays: false,
+        },
+    };
+    let iterate = find_first(const { Name::of(c"dl_iterate_phdr") });
+    if !iterate.is_null() {
+        // SAFETY: glibc's and musl's function has this type. It calls `visit` only during this call.
+        unsafe {
+            core::mem::transmute::<*const u8, Iterate>(iterate)(
+                visit,
+                (&raw mut wanted).cast::<c_void>(),
+            )
+        };
+    }
+    wanted.found
 }
 
 /// True if an object other than this one defines `name`.
