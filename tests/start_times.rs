@@ -228,3 +228,30 @@ fn a_thousand_tasks_are_listed_for_little_more() {
     println!("ps -e among 1,000 tasks: {ratio:.2} times, of {ratios:.2?}");
     assert!(ratio <= 1.3, "{ratios:.2?}");
 }
+
+/// An image has the library in a file of its own, and the platform adds another one: only one of the two copies
+/// works, or every start time would be moved twice.
+#[test]
+fn two_copies_of_the_library_are_one() {
+    let Some(container) = young() else { return };
+    let library = support::library();
+    let copy = support::scratch().join(format!("copy-{}.so", std::process::id()));
+    fs::copy(&library, &copy).expect("a copy of the library");
+    let (library, copy) = (library.display().to_string(), copy.display().to_string());
+    let said = |preload: &str| {
+        let script = "for p in /proc/[0-9]*; do read -r line <$p/stat || continue
+            case $line in *' (sleep) '*) set -- $line; echo ${22};; esac; done";
+        let output = container
+            .program(&["sh", "-c", script])
+            .preload(preload)
+            .output();
+        assert_eq!(output.status, Some(0), "{output:?}");
+        output.stdout
+    };
+    let one = said(&library);
+    assert!(one.lines().any(|line| line.len() > 2), "{one}");
+    for both in [format!("{library}:{copy}"), format!("{copy}:{library}")] {
+        assert_eq!(said(&both), one, "{both}");
+    }
+    let _ = fs::remove_file(&copy);
+}

@@ -59,6 +59,10 @@ fn read<'e>(
     {
         settings.on = false;
     }
+    #[cfg(feature = "preload")]
+    if sys::link::has_copy_behind() {
+        settings.on = false;
+    }
     arena.keep(settings)
 }
 

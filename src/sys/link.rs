@@ -44,6 +44,27 @@ impl Object {
         (!self.name.is_null()).then(|| unsafe { super::c_string::terminated(self.name) })
     }
 
+    /// The name that the object has for those that need it.
+    ///
+    /// # Safety
+    /// The object must stay loaded.
+    unsafe fn soname(&self) -> Option<&'static CStr> {
+        const DT_SONAME: i64 = 14;
+        let mut entry = self.dynamic;
+        // SAFETY: a dynamic section ends with DT_NULL; the name is within the strings.
+        unsafe {
+            let strings = Tables::of(self)?.strings;
+            while (*entry).tag != 0 {
+                if (*entry).tag == DT_SONAME {
+                    let name = strings.wrapping_add((*entry).value);
+                    return Some(super::c_string::terminated(name));
+                }
+                entry = entry.add(1);
+            }
+        }
+        None
+    }
+
     /// True if the linker never unloads the object.
     ///
     /// # Safety
@@ -487,6 +508,21 @@ pub fn refers(file: &[u8], symbol: &CStr) -> bool {
         }
     }
     false
+}
+
+/// True if another copy of this library stands between this one and libc. The program then has two files of it
+/// preloaded, and the copy next to libc does all the work: two would change a start time twice.
+pub fn has_copy_behind() -> bool {
+    let Some(own) = find_own() else {
+        return false;
+    };
+    let libc = Name::of(c"__errno_location");
+    let mut before_libc = Objects(own.next).take_while(|object| {
+        // SAFETY: objects of the list; none before libc is ever unloaded.
+        unsafe { lookup(object, &libc) }.is_null()
+    });
+    // SAFETY: as above.
+    before_libc.any(|object| unsafe { object.soname() == own.soname() })
 }
 
 /// The path that the linker loaded this object from.
