@@ -7,13 +7,14 @@
 //! and Node.js never reap. So PID 1 must be one of [`INITS`].
 //!
 //! The sampler uses the namespaces, root directory and cgroups of the process that started it until it
-//! ends, and keeps them alive. So these must be those of PID 1, which lives longer.
+//! ends, and keeps them alive. So these must be those of PID 1, which lives longer. It also inherits the starter's
+//! priority, and may not raise it: a `nice` job would leave the container a sampler that comes too late.
 #![forbid(unsafe_code)]
 
 use crate::cgroup::locate::{ContainerCgroups, Controller};
-use crate::sys::process::{effective_user, process_limit};
+use crate::sys::process::{effective_user, limit_of};
 use crate::sys::{self, Errno, Fd};
-use crate::text::{Out, decimal, lines, number_in_base, trim};
+use crate::text::{Out, decimal, lines, number_in_base, stat_fields, trim};
 use core::ffi::CStr;
 
 /// Init programs for containers (`/proc/1/comm`). Each reaps any child silently, never executes another
@@ -54,6 +55,8 @@ pub enum Obstacle {
     Seccomp,
     /// A sampler would keep a mount busy.
     Mount,
+    /// The process has another priority than PID 1, or a limit of CPU time.
+    Priority,
     /// The process limit of an unprivileged user is low.
     ProcessLimit,
 }
@@ -68,6 +71,9 @@ impl Obstacle {
             Obstacle::Cgroup => "this process is in another cgroup than PID 1",
             Obstacle::Seccomp => "this process has more seccomp filters than PID 1",
             Obstacle::Mount => "it would keep the library's file system mounted",
+            Obstacle::Priority => {
+                "this process has another priority than PID 1, or a limit of CPU time"
+            }
             Obstacle::ProcessLimit => "this user may start few processes",
         }
     }
@@ -89,9 +95,9 @@ pub fn obstacle(library: Option<&CStr>) -> Option<Obstacle> {
         Some(Obstacle::Seccomp)
     } else if library.is_some_and(|library| !stays_mounted(library)) {
         Some(Obstacle::Mount)
-    } else if effective_user() != 0
-        && process_limit().is_ok_and(|limit| limit < LEAST_PROCESS_LIMIT)
-    {
+    } else if !has_priority_of_init() || is_limited(libc::RLIMIT_CPU, libc::RLIM_INFINITY) {
+        Some(Obstacle::Priority)
+    } else if effective_user() != 0 && is_limited(libc::RLIMIT_NPROC, LEAST_PROCESS_LIMIT) {
         Some(Obstacle::ProcessLimit)
     } else {
         None
@@ -185,6 +191,29 @@ fn has_text_of_init(file: &[u8], first_line: bool) -> bool {
 fn is_confined() -> bool {
     let filters = |directory| status_field(directory, b"Seccomp_filters:", 10);
     filters(OWN) > filters(INIT)
+}
+
+/// Returns whether this thread has PID 1's nice value, and is not of the class for idle time. (Every other class can be
+/// left without a privilege.)
+fn has_priority_of_init() -> bool {
+    const SCHED_IDLE: &[u8] = b"5";
+    let mut buffers = [[0; 512]; 2];
+    let [own, init] = &mut buffers;
+    let scheduling = |directory, buffer| {
+        let file = sys::open(path(directory, b"stat", &mut [0; 64])).ok()?;
+        let mut fields = stat_fields(text_at(&file, buffer, 0)?)?;
+        // Fields 19 and 41, proc_pid_stat(5). The first of `fields` is field 3.
+        Some((fields.nth(16)?, fields.nth(21)?))
+    };
+    match (scheduling(OWN, own), scheduling(INIT, init)) {
+        (Some((nice, class)), Some((of_init, _))) => nice == of_init && class != SCHED_IDLE,
+        _ => false,
+    }
+}
+
+/// Returns whether `resource` is limited to less than `least`.
+fn is_limited(resource: u32, least: u64) -> bool {
+    limit_of(resource).is_ok_and(|limit| limit < least)
 }
 
 /// Returns whether a running sampler, which keeps the file system of `library` busy, cannot block an

@@ -512,7 +512,7 @@ pub fn affinity(pid: libc::pid_t, mask: &mut [u64]) -> Result<usize, Errno> {
 }
 
 /// `sched_setaffinity(2)` of `pid`.
-#[cfg(feature = "tool")]
+#[cfg(any(feature = "preload", feature = "tool"))]
 pub fn set_affinity(pid: libc::pid_t, mask: &[u64]) -> Result<(), Errno> {
     // SAFETY: the kernel reads the slice.
     unsafe { call!(SYS_sched_setaffinity, pid, size_of_val(mask), mask.as_ptr()) }.map(drop)

@@ -98,12 +98,12 @@ pub fn parent() -> u32 {
     unsafe { call!(SYS_getppid) }.map_or(0, |process| process as u32)
 }
 
-/// How many processes the user may have (`RLIMIT_NPROC`).
-pub fn process_limit() -> Result<u64, Errno> {
+/// The limit of a resource, getrlimit(2).
+pub fn limit_of(resource: u32) -> Result<u64, Errno> {
     let mut limit = MaybeUninit::<libc::rlimit64>::uninit();
     // SAFETY: the kernel fills one `struct rlimit64`; it is read only if the call succeeded.
     unsafe {
-        call!(SYS_prlimit64, 0, libc::RLIMIT_NPROC, 0, limit.as_mut_ptr())
+        call!(SYS_prlimit64, 0, resource, 0, limit.as_mut_ptr())
             .map(|_| limit.assume_init().rlim_cur)
     }
 }

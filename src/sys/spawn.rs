@@ -3,7 +3,7 @@
 
 use super::arch::{RELATIVE, clone_onto};
 use super::directory::{each_entry, open_directory};
-use super::{Errno, call, map, pad, unmap};
+use super::{Errno, affinity, call, map, pad, set_affinity, unmap};
 use crate::text::decimal;
 use core::ffi::{CStr, c_char, c_int};
 use core::ptr::{null, null_mut};
@@ -113,8 +113,14 @@ unsafe extern "C" fn second(launch: *mut ()) -> usize {
 }
 
 /// Gives up what this process inherited from the program that started it: session and terminal, directory,
-/// descriptors, ignored and blocked signals, scheduling class.
+/// descriptors, ignored and blocked signals, scheduling class, CPUs.
 pub fn leave_everything() {
+    // The starter may have a CPU for itself alone, which no other program may slow down. Init's CPUs are the
+    // container's.
+    let mut cpus = [0; 128];
+    if let Ok(length) = affinity(1, &mut cpus) {
+        let _ = set_affinity(0, cpus.get(..length / 8).unwrap_or_default());
+    }
     // SAFETY: none of these calls writes memory, and all structures that the kernel reads have the size
     // that it expects.
     unsafe {
