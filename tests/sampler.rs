@@ -103,3 +103,8 @@ fn averages_stay_close_if_the_sampler_is_killed_every_20_seconds() {
 fn cpu_time_accounts_go_on_from_process_to_process() {
     inside("accounts");
 }
+
+#[test]
+fn cpu_time_does_not_step_back_for_a_user_who_cannot_save_it() {
+    inside("reader");
+}

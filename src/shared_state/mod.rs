@@ -16,6 +16,9 @@
 //! If the file cannot be used, a process uses only its own data: averages extrapolated from CPU time,
 //! and CPU-time accounting of its own.
 //!
+//! A user who may only read the file keeps the accounting that its processes reported in a file of its own, so that
+//! their numbers do not step back from one process to the next.
+//!
 //! The files of containers that have ended are removed ([`Store::remove_stale`]) by a process that
 //! creates a state file, and once a minute by the sampler.
 
@@ -124,6 +127,16 @@ pub struct Found {
     /// The container has no live sampler, and no process has claimed its start
     /// ([`Store::claim_start`]).
     pub wants_sampler: bool,
+}
+
+/// What [`Store::recall_beside`] found.
+enum Beside {
+    /// The user's own file, locked, and the slot and sequence number of its next record.
+    Save(Fd, (u64, u64)),
+    /// The saved result is to be repeated.
+    Repeat,
+    /// The user has no file.
+    Nothing,
 }
 
 /// An open state file.
@@ -384,24 +397,29 @@ impl<'p> Store<'p> {
         mut arena: Arena<'_>,
     ) -> Result<(), Errno> {
         let buffer = arena.alloc(record::ACCOUNTING_SLOTS_SIZE)?;
-        // Only values that this process has reported can decrease.
-        let mut other = if accounting.is_empty() {
+        let opened = self.open_or_create();
+        let is_writable = opened.as_ref().is_ok_and(|opened| opened.is_writable);
+        // Only values that this process, or its user, has reported can decrease.
+        let mut other = if accounting.is_empty() && is_writable {
             None
         } else {
             Some(arena.zeroed::<Accounting>()?)
         };
-        let Ok(StateFile { file, is_writable }) = self.open_or_create() else {
+        let Ok(StateFile { file, .. }) = opened else {
             accounting.advance(sample);
             return Ok(());
         };
+        let mut beside = None;
+        if let Some(other) = other.as_mut().filter(|_| !is_writable) {
+            match self.recall_beside(key, sample, accounting, other, buffer) {
+                Beside::Save(own, next) => beside = Some((own, next)),
+                Beside::Repeat => return Ok(()),
+                Beside::Nothing => {}
+            }
+        }
         let may_write = is_writable && lock_soon(&file, ACCOUNTING_LOCK);
         let mut next = Some((0, 1));
-        // Read the length that this process expects, or else the maximum.
-        let expected = record::accounting_size(accounting.cpus().max(sample.cpus.count.into()));
-        let mut lengths = read_records(&file, buffer, expected);
-        if record::goes_on(slots(buffer, lengths)) {
-            lengths = read_records(&file, buffer, record::ACCOUNTING_SIZE);
-        }
+        let lengths = read_needed(&file, buffer, accounting, sample);
         let mut joined = Joined::Unusable;
         let found = record::entered(slots(buffer, lengths), &self.identity)
             .filter(|found| is_plausible(found, sample));
@@ -443,18 +461,85 @@ impl<'p> Store<'p> {
             _ => accounting.advance(sample),
         }
         if may_write {
-            if let Some((slot, sequence)) = next
-                && let Some(record) =
-                    record::enter(&self.identity, key, sequence, accounting, buffer)
-            {
-                let written = write_at(&file, record, record::accounting_at(slot) as u64);
-                if self.signals_are_blocked && written == Err(Errno(libc::EFBIG)) {
-                    signals::discard(libc::SIGXFSZ);
-                }
+            if let Some(next) = next {
+                self.save(&file, key, next, accounting, buffer);
             }
             unlock(&file, ACCOUNTING_LOCK);
         }
+        if let Some((own, next)) = beside {
+            self.of_user().save(&own, key, next, accounting, buffer);
+            unlock(&own, ACCOUNTING_LOCK);
+        }
         Ok(())
+    }
+
+    /// Writes a record of the accounting to `file`: to the slot, and with the sequence number, of `next`.
+    fn save(
+        &self,
+        file: &Fd,
+        key: u64,
+        (slot, sequence): (u64, u64),
+        accounting: &Accounting,
+        buffer: &mut [u8],
+    ) {
+        if let Some(record) = record::enter(&self.identity, key, sequence, accounting, buffer) {
+            let written = write_at(file, record, record::accounting_at(slot) as u64);
+            if self.signals_are_blocked && written == Err(Errno(libc::EFBIG)) {
+                signals::discard(libc::SIGXFSZ);
+            }
+        }
+    }
+
+    /// The state of the processes of this user, for a user who may only read the container's.
+    fn of_user(&self) -> Store<'p> {
+        Store {
+            identity: self.identity.of_user(effective_user()),
+            ..*self
+        }
+    }
+
+    /// Continues `accounting` with what the processes of this user reported last, for a user who may only read the
+    /// container's state. Otherwise the next process of this user would not know what the one before reported.
+    fn recall_beside(
+        &self,
+        key: u64,
+        sample: &Sample<'_>,
+        accounting: &mut Accounting,
+        other: &mut Accounting,
+        buffer: &mut [u8],
+    ) -> Beside {
+        let own = self.of_user();
+        let Ok(StateFile {
+            file,
+            is_writable: true,
+        }) = own.open_or_create()
+        else {
+            return Beside::Nothing;
+        };
+        let may_write = lock_soon(&file, ACCOUNTING_LOCK);
+        let mut next = (0, 1);
+        let lengths = read_needed(&file, buffer, accounting, sample);
+        let found = record::entered(slots(buffer, lengths), &own.identity)
+            .filter(|found| is_plausible(found, sample));
+        if let Some(found) = found {
+            next = (1 - found.slot.min(1), found.sequence.wrapping_add(1));
+            if found.key == key {
+                let known = if accounting.is_empty() {
+                    accounting.read(found.bytes)
+                } else {
+                    accounting.join(found.bytes, None, other) == Joined::Continued
+                };
+                // Another process is saving its sample, see `account`.
+                if known && !may_write && sample.age_us.abs_diff(found.age_us) < MOMENT_US {
+                    return Beside::Repeat;
+                }
+            }
+        }
+        if may_write {
+            Beside::Save(file, next)
+        } else {
+            Beside::Nothing
+        }
     }
 
     /// Makes this process the only sampler of the container, for as long as the returned value lives.
@@ -660,6 +745,22 @@ fn read_records(file: &Fd, buffer: &mut [u8], size: usize) -> [usize; 2] {
         .unwrap_or_default();
     let length = read_at(file, into, record::accounting_at(0) as u64).len();
     [length.min(size), length.saturating_sub(half)]
+}
+
+/// Reads both accounting records: first the length that this process expects, then the maximum if they are longer.
+fn read_needed(
+    file: &Fd,
+    buffer: &mut [u8],
+    accounting: &Accounting,
+    sample: &Sample<'_>,
+) -> [usize; 2] {
+    let expected = record::accounting_size(accounting.cpus().max(sample.cpus.count.into()));
+    let lengths = read_records(file, buffer, expected);
+    if record::goes_on(slots(buffer, lengths)) {
+        read_records(file, buffer, record::ACCOUNTING_SIZE)
+    } else {
+        lengths
+    }
 }
 
 /// The records that [`read_records`] has read.

@@ -107,6 +107,20 @@ impl Identity {
         [device, inode, pid_namespace, start_ticks, b0, b1]
     }
 
+    /// The identity of the state that `user` keeps beside the container's. The name of its file begins with the same
+    /// numbers, so that it goes when the container's file goes.
+    pub fn of_user(&self, user: u32) -> Identity {
+        let [first, second] = self.boot;
+        let mut sum = Checksum::new();
+        [second, u64::from(user)]
+            .into_iter()
+            .for_each(|word| sum.add(word));
+        Identity {
+            boot: [first, sum.value()],
+            ..*self
+        }
+    }
+
     /// Writes the name of the container's state file: `proclens-3-NAMESPACE-START-HASH`. The first two
     /// numbers show another container whether this one still exists ([`Identity::is_stale`]).
     pub fn file_name(&self, out: &mut Out<'_>) {
