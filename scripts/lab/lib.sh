@@ -40,6 +40,7 @@ package_of() {
     lstopo-no-graphics) echo hwloc-nox ;;
     unshare | setpriv | prlimit | setarch | taskset | nsenter | mount) echo util-linux ;;
     qemu-system-x86_64) echo qemu-system-x86 ;;
+    qemu-system-aarch64) echo qemu-system-arm ;;
     dockerd) echo docker.io ;;
     ctr) echo containerd ;;
     # The client, which newer Debians have in a package of its own; `docker` is something else.

@@ -10,6 +10,7 @@ import glob
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -209,7 +210,13 @@ def bytes_of(text):
 
 
 def docker():
-    return json.loads(run("docker", "stats", "--no-stream", "--format", "{{json .}}", "busy"))
+    # On a slow machine the client gives up: "timeout waiting for stats".
+    for _ in range(10):
+        try:
+            return json.loads(run("docker", "stats", "--no-stream", "--format", "{{json .}}", "busy"))
+        except subprocess.CalledProcessError:
+            time.sleep(1)
+    raise AssertionError("docker stats has no answer")
 
 
 def show():
@@ -324,8 +331,9 @@ def cpu():
     }
     found = {}
     begun = time.time()
-    # docker stats prints a line whenever it likes; each is about the second before.
-    stats = subprocess.Popen(["docker", "stats", "--format", "{{.CPUPerc}}", "busy"], stdout=subprocess.PIPE, text=True)
+    # docker stats prints a line whenever it likes; each is about the second before. On a slow machine it gives up.
+    stats = subprocess.Popen(["sh", "-c", "while :; do docker stats --format '{{.CPUPerc}}' busy; sleep 1; done"],
+                             stdout=subprocess.PIPE, text=True, start_new_session=True)
     lines = []
     threading.Thread(target=lambda: lines.extend((time.time(), line) for line in stats.stdout), daemon=True).start()
 
@@ -345,7 +353,7 @@ def cpu():
     after = {source: reader() for source, reader in counters.items()}
     for thread in waiting:
         thread.join()
-    stats.terminate()
+    os.killpg(stats.pid, signal.SIGKILL)
     tops, *window = found["top"]
     tops = re.findall(r"^%Cpu\(s\): +([0-9.]+) us, +([0-9.]+) sy, +([0-9.]+) ni", tops, re.M)[-1]
     found["top"] = sum(map(float, tops)) / 100 * CPUS, *window, 0.1 / 100 * CPUS
