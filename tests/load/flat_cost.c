@@ -1,6 +1,6 @@
-/* flat_cost LIBRARY PROCESSES THREADS FILE...: makes so many sleeping processes of so many threads, and counts
- * the system calls of a reader of each FILE that has the library preloaded. One result a line: the file,
- * calls of the first and of the third reading in a process, and the text of the third.
+/* flat_cost LIBRARY PROCESSES THREADS FILE...: makes PROCESSES sleeping processes of THREADS threads each, and
+ * counts the system calls of a preloaded reader of each FILE. One result a line: the file, the calls of the first
+ * and of the third reading in a process, and the text of the third.
  * FILE may also be getloadavg or sysinfo. The reader is a thread with a stack of 16 KiB.
  *
  * Build: cc -O2 -pthread -o flat_cost flat_cost.c */
@@ -63,7 +63,7 @@ static void once(const char *what) {
     close(fd);
 }
 
-/* Three readings, a getppid before each and behind the last. */
+/* Three readings, with a getppid before each and after the last. */
 static void *readings(void *what) {
     for (int i = 0; i < 3; i++) {
         syscall(SYS_getppid);
@@ -118,7 +118,7 @@ static void count(char *self, const char *library, char *what) {
     int status, marks = 0, calls[5] = {0};
     if (waitpid(pid, &status, 0) != pid) fail("waitpid");
     ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE);
-    /* Two threads, of which one waits for the other: the reader's calls lie between the marks. */
+    /* One thread waits for the other, so that only the reader's calls lie between the marks. */
     pid_t stopped = pid;
     int entry_of[2] = {1, 1};
     for (;;) {

@@ -1,4 +1,4 @@
-/* dlsym finds the names that libc has, and no other: a program asks it what this libc can do. */
+/* dlsym finds the names that libc has, and no others: programs use it to test for functions. */
 #include "regression.h"
 #include <dlfcn.h>
 
@@ -8,7 +8,7 @@ int main(int argc, char **argv) {
 		for (int i = 2; i < argc; i++) printf("%s=%d\n", argv[i], dlsym(RTLD_DEFAULT, argv[i]) != 0);
 		return 0;
 	}
-	/* The names come with what is true of this libc without the library: `name=1`, `name=0`. */
+	/* Each argument has the name and whether this libc has it without the library: `name=1`, `name=0`. */
 	void *program = dlopen(0, RTLD_NOW);
 	for (int i = 1; i < argc; i++) {
 		char name[64];

@@ -26,7 +26,7 @@ static void is_real(const cpu_set_t *mask, const char *how) {
 	if (!same(&now, mask)) fail("%s: the thread has %d CPUs, not %d", how, CPU_COUNT(&now), CPU_COUNT(mask));
 }
 
-/* What each way of setting a mask does with the one that was read, and with another one. */
+/* The result of each way of setting a mask, for the mask that was read and for another one. */
 static int by_sched(const cpu_set_t *mask) { return sched_setaffinity(0, sizeof *mask, mask); }
 static int by_number(const cpu_set_t *mask) { return sched_setaffinity(syscall(SYS_gettid), sizeof *mask, mask); }
 static int by_thread(const cpu_set_t *mask) { return pthread_setaffinity_np(pthread_self(), sizeof *mask, mask); }
@@ -75,7 +75,7 @@ static void reads(void) {
 	memset(large, 0xff, sizeof large);
 	must(!sched_getaffinity(0, sizeof large, (cpu_set_t *)large) && !memcmp(large, &seen, sizeof seen));
 	for (size_t i = sizeof seen; i < sizeof large; i++) must(!large[i]);
-	/* A mask of one word that the program put together itself. */
+	/* A mask of one word that the program made itself. */
 	unsigned long word = *(unsigned long *)large;
 	must(!sched_setaffinity(0, sizeof word, (cpu_set_t *)&word));
 	is_real(&all, "one word");
@@ -112,7 +112,7 @@ int main(void) {
 	must(!sched_setaffinity(0, sizeof one, &one));
 	is_real(&one, "pinned");
 	set_real(&all);
-	/* As taskset does, which asks only how large a mask is. */
+	/* As taskset does, which only wants the size of a mask. */
 	static unsigned long large[32];
 	long size = syscall(SYS_sched_getaffinity, 0, sizeof large, large);
 	must(size > 0);
@@ -135,7 +135,7 @@ int main(void) {
 	pthread_t thread;
 	must(!pthread_create(&thread, 0, in_thread, "another thread") && !pthread_join(thread, 0));
 	attributes();
-	/* A child of fork, and of it again. */
+	/* A child by fork, and its child. */
 	pid_t child = fork();
 	if (!child) {
 		restores("a child");

@@ -1,4 +1,4 @@
-/* Masks that make no sense: the kernel's own results and errors, before a mask was reduced and after. */
+/* Invalid masks give the kernel's own results and errors, before a mask was reduced and after. */
 #include "regression.h"
 #include <pthread.h>
 #include <sched.h>
@@ -8,7 +8,7 @@ static const char *unreadable;
 static char *at_the_end;
 static long kernel_size;
 
-/* The result of a system call that nothing stands in front of. */
+/* The result of a system call without libc. */
 static void is(long result, long number, long pid, size_t size, const void *mask, int line) {
 	int error = result < 0 ? errno : 0;
 	long expected = raw(number, pid, size, (long)mask, 0, 0, 0);
@@ -49,7 +49,7 @@ static void same(void) {
 				IS(SYS_sched_setaffinity, pid, size, bad, syscall(SYS_sched_setaffinity, pid, size, bad));
 			}
 		}
-	/* The kernel reads no more than its own masks have, whatever the size says. */
+	/* The kernel reads at most the size of its own masks, for any larger size. */
 	long words = raw(SYS_sched_getaffinity, 0, sizeof large, (long)large, 0, 0, 0);
 	must(words > 0);
 	char *last = at_the_end - words;
@@ -72,7 +72,7 @@ static void same(void) {
 	}
 	int status;
 	must(child > 0 && waitpid(child, &status, 0) == child && !status);
-	/* And one that is gone. */
+	/* And one that has ended. */
 	cpu_set_t mask;
 	must(sched_getaffinity(child, sizeof mask, &mask) == -1 && errno == ESRCH);
 	must(!sched_getaffinity(0, sizeof mask, &mask));

@@ -1,5 +1,5 @@
 /* A mask that was reduced is restored when the quota has changed in between, and when the CPUs that the
- * program saw have left the cpuset. Starts with a quota of 1 CPU; a line on stdout asks for a change. */
+ * program saw have left the cpuset. Starts with a quota of 1 CPU; a line on stdout requests a change. */
 #include "regression.h"
 #include <sched.h>
 

@@ -1,5 +1,5 @@
-/* A program that allocates under an allocator of its own (see early_malloc.c): what that asked was
- * answered, and the answers go on. */
+/* A program with an allocator that reads values of the machine while it initialises (see early_malloc.c): those
+ * reads gave the container's values, and later reads do too. */
 #include "regression.h"
 #include <pthread.h>
 

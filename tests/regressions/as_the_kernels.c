@@ -1,5 +1,5 @@
 /* Calls on a virtual descriptor have the result, errno and offset that they have on the kernel's own
- * file, which is opened behind the library's back. What differs is in a table in ARCHITECTURE.md. */
+ * file, which this program opens without the library. ARCHITECTURE.md has a table of the differences. */
 #include "regression.h"
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -29,7 +29,7 @@ static long volume_flags(int fd) {
 	return fstatvfs(fd, &status) ? -1 : (long)status.f_flag;
 }
 
-/* As libuv asks: mode, links and size. `struct statx` is 256 bytes. */
+/* As libuv does: mode, links and size. `struct statx` is 256 bytes. */
 static long extended(int fd, const char *at) {
 	unsigned short status[128] = {0};
 	long of_descriptor, of_path;
@@ -67,7 +67,7 @@ int main(void) {
 			AS_KERNEL(mapped(fd, sizes[s], PROT_READ, MAP_PRIVATE, 7));
 			AS_KERNEL(mapped(fd, sizes[s], PROT_READ, 0, 0));
 		}
-		/* What an anonymous mapping says of its descriptor is nothing. */
+		/* An anonymous mapping ignores its descriptor. */
 		must(mapped(ours, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, 0) == (void *)1);
 		AS_KERNEL(lseek(fd, 0, SEEK_END));
 		AS_KERNEL(lseek(fd, -1, SEEK_END));

@@ -1,5 +1,5 @@
-/* An environment that cannot be read is the kernel's to refuse: a list or a string at no address, or one
- * that runs out of its memory. One that ends just before such a place is as good as any. */
+/* The kernel refuses an environment that cannot be read: a list or a string at an invalid address, or one that
+ * continues beyond its mapping. An environment that ends just before such an address is valid. */
 #include "regression.h"
 #include <spawn.h>
 #include <sys/mman.h>
@@ -21,9 +21,9 @@ int main(void) {
 	char *at_one[] = {(char *)1, 0}, *nowhere[] = {(char *)"A=1", two + page, 0}, *unended[] = {two + page - 3, 0};
 	memcpy(two + page - 3, "B=2", 3);
 	refused(at_one, "a string at 1");
-	refused(nowhere, "a string that is not there");
+	refused(nowhere, "a string at an invalid address");
 	refused(unended, "a string without an end");
-	refused((char **)(two + page), "a list that is not there");
+	refused((char **)(two + page), "a list at an invalid address");
 	char **list = (char **)(two + page) - 2;
 	list[0] = list[1] = (char *)"C=3";
 	refused(list, "a list without an end");
@@ -39,7 +39,7 @@ int main(void) {
 	must(!posix_spawn(&child, "/bin/true", 0, 0, arguments, last) && waitpid(child, &status, 0) == child && status == 0);
 	must(!posix_spawn(&child, "/bin/true", 0, 0, arguments, list) && waitpid(child, &status, 0) == child && status == 0);
 
-	/* Without any, glibc's fexecve refuses, and musl's executes. */
+	/* Without an environment, glibc's fexecve fails, and musl's executes. */
 #ifdef __GLIBC__
 	int fd = open("/bin/true", O_RDONLY | O_CLOEXEC);
 	must(fd >= 0 && fexecve(fd, arguments, 0) == -1 && errno == EINVAL);

@@ -1,5 +1,5 @@
-/* Who a descriptor is, asked by the paths that lead to it: the kernel's own file, as for the descriptor
- * itself. `cp /dev/stdin` looks by path, opens, and looks again. */
+/* stat of the paths that lead to a virtual descriptor shows the kernel's own file, as fstat of the descriptor does.
+ * `cp /dev/stdin` calls stat, opens the path, and calls fstat. */
 #include "regression.h"
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -44,7 +44,7 @@ int main(void) {
 		must(!stat(paths[i], &real));
 		asked(open(paths[i], O_RDONLY), &real);
 	}
-	/* A memory file of the program's own is what it is. */
+	/* A memory file of the program itself is shown as it is. */
 	int fd = syscall(SYS_memfd_create, "proclens", 0);
 	must(fd >= 0 && write(fd, "five!", 5) == 5);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);

@@ -1,12 +1,11 @@
-// calls.c: a generated series of calls of the functions that the library hooks, most of them with
-// something wrong about them. One line each: what was called, what it gave back, errno after it,
-// and what the program can see of the result. The lines are the same with and without the
-// library, or the library has changed something that it should not.
+// calls.c: a generated series of calls of the functions that the library hooks, most of them with a bad argument.
+// One line for each: the call, its result, errno after it, and the state that the program can see. The lines are
+// the same with and without the library, unless the library has changed something that it must not change.
 //
 //   calls SEED COUNT      in an empty directory of its own
 //
-// What is meant to differ is not asked for: the text of virtual files, the CPUs in a mask, the four
-// virtual names of sysconf. Before each call errno is 77: a call that succeeds leaves it alone.
+// Intended differences are left out: the text of virtual files, the CPUs in a mask, the four virtual names of
+// sysconf. Before each call errno is 77: a call that succeeds does not change it.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -43,7 +42,7 @@ static uint64_t next(void) {
 }
 static unsigned below(unsigned end) { return next() % end; }
 
-// --- what is called with ------------------------------------------------------
+// --- arguments ----------------------------------------------------------------
 
 static char long_path[5001], longest_path[4096], long_name[257];
 static char *at_page_end, *forbidden;
@@ -75,7 +74,7 @@ static void lay_out(void) {
   umask(022);
   make_file("file", "The quick brown fox\njumps over\nthe lazy dog.\n");
   make_file("empty", "");
-  // Names that virtual files have, and that are not virtual files.
+  // Names of virtual files for files that are not virtual.
   make_file("meminfo", "MemTotal: not really\n");
   make_file("online", "0-1023\n");
   mkdir("dir", 0755);
@@ -113,14 +112,14 @@ static void lay_out(void) {
 static struct path path(void) { return paths[below(path_count)]; }
 
 static const int odd_numbers[] = {-1, -2, -100, 99, 1023, 1024, 65536, 0x7fffffff, (int)0x80000000, AT_FDCWD};
-// Some functions of libc look at the path themselves and die of these, as they should.
+// Some functions of libc read the path themselves and crash on these, as they should.
 static int is_readable(struct path p) { return p.value && p.value != (char *)1 && p.value != forbidden; }
 
 static int closed_number(void) { return PICK(odd_numbers); }
 static const long long odd_offsets[] = {0, 1, 5, 19, 20, 45, 46, 4096, -1, -5, 0x7fffffff, 0x80000000ll, 0x7fffffffffffffffll, (-0x7fffffffffffffffll - 1)};
 static const int whences[] = {SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE, 5, -1, 99};
 
-// --- saying -------------------------------------------------------------------
+// --- output -------------------------------------------------------------------
 
 static unsigned done;
 static char line[4096];
@@ -150,7 +149,7 @@ static unsigned hash(const void *data, size_t size) {
   return h;
 }
 
-// Virtual files differ in their text and its length, nothing else.
+// Virtual files differ only in their text and its length.
 static int is_virtual(const struct stat *s) {
   struct stat proc, sys;
   return (!stat("/proc", &proc) && s->st_dev == proc.st_dev) || (!stat("/sys", &sys) && s->st_dev == sys.st_dev) || S_ISCHR(s->st_mode);
@@ -159,7 +158,7 @@ static void describe(int fd) {
   struct stat s;
   int flags = fcntl(fd, F_GETFL), close_flag = fcntl(fd, F_GETFD);
   if (fstat(fd, &s)) { say("; no fstat, errno %d", errno); return; }
-  // That its last link was not to be followed cannot be said of a memory file.
+  // A memory file cannot show O_NOFOLLOW.
   say("; flags %x %x", is_virtual(&s) ? flags & ~O_NOFOLLOW : flags, close_flag);
   say("; mode %o links %lu", s.st_mode, S_ISDIR(s.st_mode) ? 0 : (ulong_)s.st_nlink); // /proc has one per task
   if (is_virtual(&s)) {
@@ -192,7 +191,7 @@ static int random_flags(void) {
   static const int access[] = {O_RDONLY, O_RDONLY, O_RDONLY, O_WRONLY, O_RDWR, 3};
   int flags = PICK(access) | O_NONBLOCK;
   for (unsigned n = below(4); n; n--) flags |= PICK(bits);
-  // Every other one as most programs do it.
+  // Every second call is as most programs make it.
   return below(2) ? flags : (flags & (O_ACCMODE | O_CLOEXEC)) | O_NONBLOCK;
 }
 
@@ -232,7 +231,7 @@ static void call_open(void) {
       struct how how = {flags, flags & makes ? mode : 0, below(4) ? 0 : below(64)};
       static const size_t sizes[] = {24, 24, 24, 0, 8, 23, 25, 4096, 5000};
       size_t size = PICK(sizes);
-      // Bytes behind the structure that are not zero make it one that the kernel does not know.
+      // Bytes after the structure that are not zero make it one that the kernel does not support.
       char room[5000] = {0};
       memcpy(room, &how, sizeof how);
       CALL(fd, syscall(SYS_openat2, dir, p.value, below(8) ? (void *)room : forbidden, size));
@@ -250,7 +249,7 @@ static void call_fopen(void) {
   static const char *const modes[] = {"r", "r", "rb", "re", "rm", "r+", "w", "a", "a+", "wx", "rx", "", "z", "er", "r,ccs=UTF-8", "r,ccs=nonsense", "rbeee+", "r ", "R"};
   struct path p = path();
   const char *mode = PICK(modes);
-  // A fifo would wait for its other end.
+  // Opening a fifo would wait for its other end.
   while (p.value && !strcmp(p.name, "fifo")) p = path();
   FILE *f = 0;
   unsigned which = below(3);
@@ -277,7 +276,7 @@ static void call_fopen(void) {
   }
 }
 
-// An ordinary descriptor, or one that is none.
+// An ordinary descriptor, or an invalid number.
 static int number(int *ours) {
   *ours = -1;
   switch (below(6)) {
@@ -395,7 +394,7 @@ static void call_stat(void) {
   if (ours >= 0) close(ours);
 }
 
-// What an executed program says: how it was called and what is in its environment.
+// An executed program prints its arguments and its environment.
 static int executed(int argc, char **argv, char **environment) {
   for (int i = 1; i < argc; i++) say("%s ", argv[i]);
   for (char **e = environment; *e; e++)
@@ -420,7 +419,7 @@ static void call_exec(void) {
   // A fixed search path, in this process's own environment.
   setenv("PATH", below(2) ? "/nowhere:dir:." : "", 1);
   say("exec/%u(%s, bad %u, environment %d, dir %d, flags %x)", which, real ? "self" : p.name, bad, environment == some, dir, flags);
-  // libc itself reads what is handed to these, and dies of it as it should.
+  // libc itself reads these arguments, and crashes on bad ones as it should.
   int dies = (bad < 2 && which != 0 && which != 5) || (!value || value == (char *)1 || value == forbidden || value == at_page_end);
   if (dies && which != 0 && which != 1 && which != 5) { done++; say(" not asked"); end_line(); return; }
   if (bad < 2 && which == 1) { done++; say(" not asked"); end_line(); return; }
@@ -483,7 +482,7 @@ static void call_affinity(void) {
     case 3: CALL(result, syscall(SYS_sched_getaffinity, pid, size, into)); break;
   }
   outcome(result);
-  // The CPUs themselves differ; where the mask ends does not.
+  // The CPUs themselves differ; the end of the mask does not.
   size_t end = sizeof mask;
   while (end && mask[end - 1] == 0xa5) end--;
   size_t high = end;
@@ -505,7 +504,7 @@ static void call_sysconf(void) {
 static void call_syscall(void) {
   static const long numbers[] = {SYS_lseek, SYS_close, SYS_fstat, SYS_read, SYS_readv, SYS_pread64, SYS_dup, SYS_fcntl, SYS_sysinfo, SYS_getdents64, SYS_ftruncate, -1, 9999, 0x7fffffff, 0x40000000 + 39, SYS_readlinkat, SYS_faccessat, 511, 1023};
   long number = PICK(numbers), a = below(2) ? closed_number() : (long)next() | (long)0x8000000000000000ull, result;
-  // None of these numbers is an open descriptor, and all that is read through is forbidden.
+  // None of these numbers is an open descriptor, and all memory that is read is invalid.
   if ((int)a >= 0 && (int)a < 64) a = -1;
   if (number == SYS_sysinfo) a = (long)forbidden;
   say("syscall(%ld, %lx)", number, number == SYS_sysinfo ? 0 : a);
@@ -530,7 +529,7 @@ static void call_values(void) {
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 static void call_directory(void) {
-  // libc itself reads the first byte; /proc and what is outside change by themselves.
+  // libc itself reads the first byte; /proc and files outside of the directory change by themselves.
   struct path p;
   int readable, changes;
   do {
@@ -594,7 +593,7 @@ int main(int argc, char **argv, char **environment) {
     PICK(calls)();
     if (length) end_line();
     if (done == before) done++;
-    // Files that a call made, and what it did to the others, are undone.
+    // Remove the files that a call made, and undo its changes to the others.
     unlink("nowhere");
     unlink(long_name);
     if (truncate("file", 45) || truncate("empty", 0)) return 2;

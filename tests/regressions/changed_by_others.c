@@ -1,5 +1,5 @@
-/* Another user that is handed a virtual descriptor cannot change what its owner reads: neither by the
- * descriptor nor by opening its file once more. */
+/* Another user that gets a virtual descriptor cannot change the content that its owner reads: neither by the
+ * descriptor nor by opening its file again. */
 #include "regression.h"
 #include <sys/stat.h>
 
@@ -16,7 +16,7 @@ static void tries(int fd) {
 	if (!ftruncate(fd, 0) || write(fd, "x", 1) >= 0) _exit(5);
 	/* Reading is allowed, as of the kernel's file. */
 	if (open(path, O_RDONLY) < 0) _exit(6);
-	/* A rewind by another user gives that user the present text. */
+	/* A rewind by another user gives that user the current text. */
 	if (lseek(fd, 0, SEEK_SET)) _exit(7);
 	_exit(0);
 }
@@ -33,10 +33,10 @@ int main(void) {
 		if (status) fail("%s: %#x", paths[i], status);
 		close(fd);
 	}
-	/* Without the library the kernel refuses all of it too; this is what only the library does. */
+	/* Without the library the kernel refuses all of this too; only the next part needs the library. */
 	int fd = open("/proc/meminfo", O_RDONLY);
 	reads_ours(fd, "after others tried");
-	/* A program that gives up root keeps its descriptors, and reads them anew. */
+	/* A program that gives up root keeps its descriptors, and a rewind refreshes them. */
 	pid_t child = fork();
 	int status;
 	if (!child) {

@@ -1,4 +1,4 @@
-/* A daemon closes every descriptor it does not know; the library has none that it would miss. */
+/* A daemon closes all descriptors. The library keeps none open, so it loses none. */
 #include "regression.h"
 
 int main(void) {
@@ -9,7 +9,7 @@ int main(void) {
 		read_all(kb, cpus);
 		must(open("/proc/meminfo", O_RDONLY) == 3);
 	}
-	/* Also the first three, the error output kept aside. */
+	/* Also the first three, with a copy of standard error kept elsewhere. */
 	int kept = fcntl(2, F_DUPFD_CLOEXEC, 900);
 	close(0), close(1), close(2);
 	int fd = open("/proc/meminfo", O_RDONLY);

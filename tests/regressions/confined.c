@@ -1,5 +1,5 @@
-/* A program that allows itself a few calls and then seeks, reads or asks about files that are none of
- * ours: the library makes no other call for them, or the program would be killed. */
+/* A program that allows itself a few calls and then seeks in, reads or examines ordinary files: the library makes
+ * no other call for them, or the program would be killed. */
 #include "regression.h"
 #include <sys/mman.h>
 #include <sys/prctl.h>

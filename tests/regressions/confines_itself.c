@@ -1,5 +1,5 @@
-/* A program that allows itself the calls that its own libc makes, and then asks for values of the machine:
- * the library makes no call for it, and the program gets the kernel's own answers. The same program with a
+/* A program that allows itself the calls that its own libc makes, and then reads values of the machine: the
+ * library makes no call for it, and the program gets the kernel's own values. The same program with a
  * filter that traps calls, whose handler makes them (the brokers of browsers): its signal stays free. */
 #include "regression.h"
 #include <dirent.h>
@@ -30,7 +30,7 @@ static void install(struct program *program, enum how how) {
 }
 
 static void confine(enum how how) {
-	/* What glibc and musl make for the calls below. */
+	/* The system calls that glibc and musl make for the calls below. */
 	struct instruction filter[] = {
 		{LOAD, 0, 0, 0}, /* the number of the system call */
 		ALLOWED(SYS_read), ALLOWED(SYS_write), ALLOWED(SYS_openat), ALLOWED(SYS_close), ALLOWED(SYS_lseek),

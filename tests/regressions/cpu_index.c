@@ -1,5 +1,5 @@
 /* Programs index arrays by the number of the CPU they run on, and size the arrays by the number of CPUs
- * that the machine can have. What the library shows must keep both true on every CPU that is allowed. */
+ * that the machine can have. With the library both must hold on every allowed CPU. */
 #include "regression.h"
 #include <dirent.h>
 #include <glob.h>
@@ -59,7 +59,7 @@ static void is_in_directory(const char *directory, const char *prefix, const cpu
 	if (cpus != CPU_COUNT(shown)) fail("scandir of %s finds %d", directory, cpus);
 }
 
-/* The CPUs of the lines that begin with `format`, a number behind it. */
+/* The CPUs of the lines that begin with `format` and a number. */
 static cpu_set_t lines(const char *path, const char *format) {
 	cpu_set_t set;
 	CPU_ZERO(&set);
@@ -70,8 +70,8 @@ static cpu_set_t lines(const char *path, const char *format) {
 	return set;
 }
 
-/* A thread that was pinned: all lists have the CPUs of its mask, as on every machine. hwloc and libgomp find
- * no CPU at all where they do not. */
+/* For a pinned thread, all lists have the CPUs of its mask, as on every machine. Otherwise hwloc and libgomp find
+ * no CPU at all. */
 static void shows_own(long number) {
 	cpu_set_t mask, shown, online = list("/sys/devices/system/cpu/online");
 	must(!sched_getaffinity(0, sizeof mask, &mask));
@@ -114,7 +114,7 @@ int main(void) {
 #endif
 	}
 
-	/* One page for each CPU, and a guard behind. On every CPU that the thread can run on. */
+	/* One page for each CPU, and a guard page after the last. Runs on every CPU that the thread can use. */
 	CPU_ZERO(&real);
 	must(raw(SYS_sched_getaffinity, 0, sizeof real, (long)&real, 0, 0, 0) > 0);
 	char *pages = mmap(0, (configured + 1) * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -143,7 +143,7 @@ int main(void) {
 	}
 	must(!raw(SYS_sched_setaffinity, 0, sizeof real, (long)&real, 0, 0, 0));
 
-	/* Shown are the first allowed ones, under their numbers, everywhere. */
+	/* All files show the first allowed CPUs, under their real numbers. */
 	int left = number;
 	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
 		if (!CPU_ISSET(cpu, &real)) continue;

@@ -1,8 +1,8 @@
-/* descriptor_model SEED STEPS: a random sequence of operations on a few descriptors in this process, its
- * children and what it executes itself as. One line for each: the operation, its result, errno, and
- * where the descriptor stands afterwards. tests/differential.rs compares the lines without and with
- * the library: a virtual descriptor behaves as the kernel's own. Digits and spaces of a text are all
- * the same here, since the numbers are meant to differ. Run in an empty directory. */
+/* descriptor_model SEED STEPS: a random sequence of operations on a few descriptors in this process, in its
+ * children and in the programs that it executes. One line for each: the operation, its result, errno, and the
+ * descriptor's offset afterwards. tests/differential.rs compares the lines without and with
+ * the library: a virtual descriptor behaves as the kernel's own. All digits and spaces of a text count as equal,
+ * because the numbers should differ. Run it in an empty directory. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +34,7 @@ static int below(int end)
 	return next() % end;
 }
 
-/* Texts whose length does not depend on the numbers in them, and files that are nobody's business. */
+/* Virtual files whose length does not depend on the numbers in them, and ordinary files. */
 static const char *const paths[] = { "/proc/meminfo", "/sys/devices/system/node/node0/meminfo",
 	"/proc/self/comm", "file", "/proc/sys/kernel/ostype" };
 
@@ -178,7 +178,7 @@ int main(int count, char **arguments)
 		kind[slot] = fcntl(FIRST + slot, F_GETFD) >= 0 ? 0 : -1;
 	for (long i = 0; i < steps; i++) {
 		step();
-		/* Now and then another program goes on with what it inherits. */
+		/* Sometimes another program continues with the inherited descriptors. */
 		if (steps - i > 1 && !below(200)) {
 			char seed[32], rest[32];
 			snprintf(seed, sizeof seed, "%llu", (unsigned long long)next());

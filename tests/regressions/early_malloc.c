@@ -1,4 +1,4 @@
-/* An allocator that asks the system while it initialises, at the first malloc of the process, as
+/* An allocator that reads values of the machine while it initialises, at the first malloc of the process, as
  * jemalloc and tcmalloc do. Built as a shared object and preloaded with the library. */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 
 static char heap[32 << 20];
 static size_t used;
-static int state; /* 0: fresh, 1: asking, 2: ready */
+static int state; /* 0: fresh, 1: initialising, 2: ready */
 int early_malloc_asked;
 
 static void initialise(void) {

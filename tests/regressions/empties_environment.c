@@ -1,6 +1,6 @@
-/* A program that empties its own environment, in each way that there is, and then starts another program
- * in each way that there is: the other one sees the container. LIMIT_KB is what it must see, and the
- * arguments are a way to empty and a way to start. */
+/* A program empties its own environment, in every possible way, and then starts another program, in every
+ * possible way: the other program sees the container. LIMIT_KB is the MemTotal that it must see. The arguments
+ * are a way to empty and a way to start. */
 #include "regression.h"
 #include <spawn.h>
 
@@ -11,7 +11,7 @@ extern char **environ;
 static char *arguments[] = {(char *)"sh", (char *)"-c", (char *)SHOW, 0};
 
 static void overwrite(char **argv) {
-	/* The memory of arguments and environment is one; setproctitle writes over all of it. */
+	/* Arguments and environment are in one piece of memory; setproctitle overwrites all of it. */
 	char *end = argv[0] + strlen(argv[0]) + 1;
 	for (char **each = argv + 1; *each; each++) if (*each == end) end += strlen(end) + 1;
 	for (char **each = environ; *each; each++) if (*each == end) end += strlen(end) + 1;

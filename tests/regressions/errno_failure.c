@@ -1,5 +1,5 @@
-/* A call that fails, fails as the real one: the same result and the same errno. The judge is the
- * system call itself, made by hand. */
+/* A call that fails has the same result and the same errno as the system call itself, which this program makes
+ * without libc. */
 #include "regression.h"
 #include <sched.h>
 #include <sys/mman.h>
@@ -113,7 +113,7 @@ int main(void) {
 	must(sched_getaffinity(0x3fffffff, sizeof cpus, &cpus) == -1 && errno == ESRCH);
 	must(syscall(SYS_sched_getaffinity, 0, 3, &cpus) == -1 && errno == EINVAL);
 	must(syscall(SYS_sched_getaffinity, 0, 8, unreadable) == -1 && errno == EFAULT);
-	/* The raw call says how many bytes it wrote, and writes no more. */
+	/* The raw call returns how many bytes it wrote, and writes no more. */
 	memset(&cpus, 0x55, sizeof cpus);
 	long wrote = syscall(SYS_sched_getaffinity, 0, sizeof cpus, &cpus);
 	must(wrote == raw(SYS_sched_getaffinity, 0, sizeof cpus, (long)text, 0, 0, 0));

@@ -1,4 +1,4 @@
-/* errno is the program's: a hooked call that succeeds leaves it as it was. */
+/* A hooked call that succeeds does not change errno. */
 #include "regression.h"
 #include <sched.h>
 #include <sys/sysinfo.h>
@@ -35,7 +35,7 @@ int main(void) {
 		quiet((rewind(file), 1));
 		quiet(!fseek(file, 0, SEEK_SET));
 		quiet(!fsetpos(file, &start));
-		/* With characters pushed back that are in no file. */
+		/* With pushed-back characters that are in no file. */
 		must(getc(file) != EOF && ungetc('x', file) == 'x');
 		quiet((rewind(file), 1));
 		quiet((file = freopen(files[i], "r", file)));
@@ -60,7 +60,7 @@ int main(void) {
 	quiet(syscall(SYS_sched_getaffinity, 0, sizeof cpus, &cpus) > 0);
 	quiet(!syscall(SYS_sysinfo, &info));
 	quiet(syscall(SYS_getpid) == getpid());
-	/* Also of files that are none of ours. */
+	/* Also for ordinary files. */
 	quiet((fd = open("/dev/null", O_RDONLY)) >= 0);
 	quiet(lseek(fd, 0, SEEK_SET) == 0);
 	quiet((file = fopen("/etc/passwd", "r")));

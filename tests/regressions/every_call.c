@@ -1,5 +1,5 @@
-/* Every function of the table, by its name: what it answers is the container's. Arguments are the
- * names; a name that this libc does not have is passed over. */
+/* Every hooked function, by its name, returns the container's value. The arguments are the names; a name that this
+ * libc does not have is skipped. */
 #include "regression.h"
 #include <sched.h>
 #include <pthread.h>
@@ -38,7 +38,7 @@ int main(int argc, char **argv) {
 		void *function = dlsym(RTLD_DEFAULT, name);
 		if (!function) continue;
 #ifndef __GLIBC__
-		/* Found in the library, but not in musl 1.2.3: nobody calls it there. */
+		/* The library has it, but musl 1.2.3 does not: no program calls it there. */
 		if (!strncmp(name, "__", 2) || strstr(name, "v2")) continue;
 #endif
 #define is(x) (!strcmp(name, x))
@@ -98,7 +98,7 @@ int main(int argc, char **argv) {
 			number_is(CPU_COUNT(&set), cpus, "SYS_sched_getaffinity");
 			must(!call(SYS_sysinfo, &info));
 			number_is(info.totalram * info.mem_unit, kb * 1024, "SYS_sysinfo");
-			/* io_uring_setup is the kernel's, which may not have it. */
+			/* The kernel may not have io_uring_setup. */
 			must(call(425, 1, 0) == -1 && errno == -raw(425, 1, 0, 0, 0, 0, 0));
 		} else if (is("lseek") || is("lseek64") || strstr(name, "pread")) {
 			struct iovec piece = {text, sizeof text - 1};

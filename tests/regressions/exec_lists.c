@@ -1,5 +1,5 @@
 /* execl, execlp and execle with lists of any length: the program gets exactly these arguments and this
- * environment. Run again with the word "check" it compares what it got. A vfork child that executes with
+ * environment. With the argument "check" it compares the arguments that it got. A vfork child that executes with
  * many variables leaves its parent's memory as it was, also after another thread has executed. */
 #include "regression.h"
 #include <pthread.h>
@@ -74,7 +74,7 @@ static void lists(void) {
 		RUN(text, execve(path, (char *[]){path, "check", "0", text, 0}, first(count)));
 	}
 
-	/* A failure returns to the caller, with errno and everything in its place. */
+	/* A failure returns to the caller, with errno set and nothing else changed. */
 	long kept = 4711, also = 1147;
 	must(execl("/nowhere", "a", "b", "c", "d", "e", "f", "g", "h", (char *)0) == -1 && errno == ENOENT);
 	must(execle("/nowhere", "a", (char *)0, first(2)) == -1 && errno == ENOENT);

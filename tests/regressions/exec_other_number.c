@@ -1,5 +1,5 @@
-/* A descriptor that a program was started with gets a number that was an ordinary file's before: it is
- * still read anew. */
+/* A descriptor that a program was started with gets the number of a former ordinary file: a rewind still refreshes
+ * it. */
 #include "regression.h"
 
 int main(int argc, char **argv) {

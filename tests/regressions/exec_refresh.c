@@ -1,5 +1,5 @@
-/* After exec nothing in memory is left of what opened it, and still a rewind reads anew: on a low
- * number and on a high one. With an argument there is a high one alone: the program finds it out by opening a
+/* After exec the library has no memory of the open, and still a rewind refreshes the descriptor: on a low number
+ * and on a high one. With an argument there is only a high one: the library detects it when the program opens a
  * virtual file itself. */
 #include "regression.h"
 

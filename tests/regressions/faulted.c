@@ -1,7 +1,7 @@
-/* faulted SUBJECT ROUNDS: reads a file, or makes a call, ROUNDS times, with a getppid() before each
- * and one behind the last, by which tests/fault_injection.rs finds the system calls in between in
- * strace's output. Prints, for each round, a line "== ROUND descriptor result errno" and what was
- * read; then "== end DESCRIPTORS MAPPINGS", the open descriptors and the mappings at the end. */
+/* faulted ITEM ROUNDS: reads a file, or makes a call, ROUNDS times, with a getppid() before each and one after the
+ * last. By these tests/fault_injection.rs finds the system calls in strace's output. Prints for each round a line
+ * "== ROUND descriptor result errno" and the text that was read; then "== end DESCRIPTORS MAPPINGS", the open
+ * descriptors and the mappings at the end. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -57,7 +57,7 @@ static void read_file(const char *path, int round)
 	if (fd >= 0) {
 		errno = 0;
 		if (close(fd) < 0 && !result) {
-			/* The kernel closes the descriptor whatever close() answers. */
+			/* The kernel closes the descriptor whatever close() returns. */
 			result = -3;
 			code = errno;
 		}

@@ -1,5 +1,5 @@
-/* RLIMIT_FSIZE 0: a write to a memory file would be a fatal SIGXFSZ. What is read is a whole file,
- * the container's or the kernel's, and a text from before the limit stays whole. */
+/* RLIMIT_FSIZE 0: a write to a memory file would raise a fatal SIGXFSZ. The program reads a whole file, the
+ * container's or the kernel's, and a text from before the limit stays whole. */
 #include "regression.h"
 #include <sys/resource.h>
 
@@ -21,6 +21,6 @@ int main(void) {
 	says(text, field(text, "MemTotal:"), "rewound under the limit");
 	rewind(stream);
 	must(fgets(text, sizeof text, stream) && field(text, "MemTotal:") > 0);
-	/* What needs no file is answered all the same. */
+	/* Calls that need no file return the container's values. */
 	must(sysconf(_SC_PHYS_PAGES) == number_of("MEM_KB") / (sysconf(_SC_PAGESIZE) / 1024));
 }

@@ -1,5 +1,4 @@
-/* Flags of the descriptor are those that the real open gives: close-on-exec kept, and not added;
- * non-blocking kept. */
+/* The descriptor has the flags of the real open: close-on-exec is neither lost nor added, and non-blocking stays. */
 #include "regression.h"
 
 static void same(int fd, int real, const char *how) {
@@ -27,7 +26,7 @@ int main(void) {
 		fclose(file);
 	}
 #ifdef __GLIBC__
-	/* glibc looks at the first seven characters, and at none behind a comma. */
+	/* glibc reads the first seven characters, and none after a comma. */
 	static const char *const long_modes[] = {"r        e", "r,ccs=GREEK"};
 	for (unsigned i = 0; i < sizeof long_modes / sizeof *long_modes; i++) {
 		FILE *file = fopen("/proc/meminfo", long_modes[i]), *other = fopen("/proc/version", long_modes[i]);
@@ -37,11 +36,11 @@ int main(void) {
 		fclose(other);
 	}
 #endif
-	/* And all this with the container's text behind it. */
+	/* And the content is the container's. */
 	int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	must(fd >= 0);
 	reads_ours(fd, "open with flags");
-	/* A refresh keeps them, those that were set later too. */
+	/* A refresh keeps the flags, also those that were set later. */
 	must(!fcntl(fd, F_SETFD, 0) && !fcntl(fd, F_SETFL, O_APPEND) && lseek(fd, 0, SEEK_SET) == 0);
 	must(fcntl(fd, F_GETFD) == 0 && (fcntl(fd, F_GETFL) & (O_APPEND | O_NONBLOCK)) == O_APPEND);
 }

@@ -1,4 +1,4 @@
-/* Keeps descriptors open and, for each line on stdin, rewinds and says MemTotal (by lseek, by
+/* Keeps descriptors open and, for each line on stdin, rewinds and prints MemTotal (by lseek, by
  * rewind) and the number of CPUs (by lseek, by sysconf). */
 #include "regression.h"
 

@@ -1,4 +1,4 @@
-/* A program with threads forks while they ask: the child, alone with what they held, is answered. */
+/* A program forks while its threads read. The child, which has a copy of their locks, gets the container's values. */
 #include "regression.h"
 #include <pthread.h>
 

@@ -1,4 +1,4 @@
-/* A descriptor shared by fork: the child rewinds and reads anew; so does its parent later. */
+/* A descriptor shared by fork: a rewind by the child refreshes it, and so does a later one by the parent. */
 #include "regression.h"
 
 int main(void) {

@@ -1,4 +1,4 @@
-// What gopsutil finds: Telegraf and the OpenTelemetry collector take their numbers from it.
+// Prints the numbers of gopsutil, which Telegraf and the OpenTelemetry collector use.
 package main
 
 import (

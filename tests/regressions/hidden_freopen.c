@@ -1,5 +1,5 @@
-/* freopen of a file of a CPU that the container does not have fails as one of a file that is not there:
- * what becomes of the stream is libc's matter, and the program closes what it may close. */
+/* freopen of a file of a hidden CPU fails as for a file that does not exist: libc decides about the stream, and the
+ * program closes what it may close. */
 #include "regression.h"
 
 int main(void) {
@@ -12,10 +12,10 @@ int main(void) {
 		FILE *other = freopen(paths[i], "r", file);
 		if (other || errno != ENOENT) fail("%s: %s, errno %d", paths[i], other ? "opened" : "not opened", errno);
 #ifdef __GLIBC__
-		/* Of musl it is gone. */
+		/* musl has closed it. */
 		must(fclose(file) == EOF || errno == EBADF);
 #endif
-		/* Its memory is the program's no more, or the allocator says so. */
+		/* Its memory was freed, or the allocator would report it. */
 		void *more[8];
 		for (int k = 0; k < 8; k++) must((more[k] = malloc(100 * k + 50)));
 		for (int k = 0; k < 8; k++) free(more[k]);

@@ -1,5 +1,5 @@
-/* glob of CPUs that the container does not have finds what it finds where there are none: nothing, or
- * with GLOB_NOCHECK the pattern, and with GLOB_APPEND what was found before. */
+/* glob of hidden CPUs has the same result as glob of files that do not exist: no path, or with GLOB_NOCHECK the
+ * pattern, and with GLOB_APPEND the earlier paths. */
 #include "regression.h"
 #include <glob.h>
 

@@ -1,4 +1,4 @@
-/* std::ifstream: libstdc++ takes a FILE's fileno and reads that; seekg(0) reads anew. */
+/* std::ifstream: libstdc++ reads the fileno of a FILE; seekg(0) refreshes it. */
 #include "regression.h"
 #include <fstream>
 #include <sstream>

@@ -1,5 +1,5 @@
 /* siglongjmp out of a handler that interrupted a call: no descriptor, mapping or lock of the library
- * is left behind, and answers are still the container's. */
+ * is left behind, and later values are still the container's. */
 #include "regression.h"
 #include <sched.h>
 #include <setjmp.h>
@@ -17,7 +17,7 @@ static void handler(int signal) {
 	}
 }
 
-/* Closes what is open beyond the usual; how many that were. */
+/* Closes all but the usual descriptors; returns their number. */
 static int closed(void) {
 	int count = 0;
 	for (int fd = 3; fd < 16; fd++) count += raw(SYS_close, fd, 0, 0, 0, 0, 0) == 0;

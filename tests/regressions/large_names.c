@@ -59,7 +59,7 @@ int main(void) {
 	must(directory && a_readdir(directory));
 	must(a_scandir("/", &list, 0, 0) > 5);
 	must(!a_glob("/pr*", 0, 0, &found) && found.gl_pathc == 1);
-	/* And the container's numbers, which need all of it. */
+	/* And the numbers are the container's. */
 	fd = an_open("/proc/meminfo", O_RDONLY);
 	must(fd >= 0);
 	reads_ours(fd, "by open64");

@@ -1,5 +1,5 @@
 /* libbpf's perf buffer: one ring for each CPU of `online`. A program that the kernel runs on each CPU sends
- * events: each CPU on which the container's threads can run has to arrive. Runs with a quota of 1 CPU. */
+ * events: those of each CPU on which the container's threads can run must arrive. Runs with a quota of 1 CPU. */
 #include "regression.h"
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -51,7 +51,7 @@ int main(void) {
 		int event = syscall(SYS_perf_event_open, &clock, -1, cpu, -1, 0);
 		must(event >= 0 && !ioctl(event, PERF_EVENT_IOC_SET_BPF, code) && !ioctl(event, PERF_EVENT_IOC_ENABLE, 0));
 	}
-	/* A CPU may be busy with others: up to half a minute. */
+	/* A CPU may be busy with other programs: wait up to half a minute. */
 	int missing = 1;
 	for (time_t end = time(0) + 30; missing && time(0) < end;) {
 		must(perf_buffer__poll(buffer, 100) >= 0);

@@ -1,5 +1,4 @@
-// loses_errno.c: a preloaded library with a small fault, for the test of the test: its lseek64
-// forgets errno when it fails.
+// A preloaded library with a small fault, to test the test: its lseek64 sets no errno when it fails.
 #include "regression.h"
 #include <errno.h>
 #include <sys/syscall.h>

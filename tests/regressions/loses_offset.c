@@ -1,4 +1,4 @@
-/* A library that loses an offset once in a while: tests/differential.rs must notice it. */
+/* A library that sometimes loses an offset: tests/differential.rs must detect it. */
 #define _GNU_SOURCE
 #include <sys/syscall.h>
 #include <unistd.h>

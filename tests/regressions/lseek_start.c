@@ -1,5 +1,5 @@
-/* A descriptor that stays open (top, free -s): any lseek that reaches the start reads anew; one
- * that only asks where it is does not. */
+/* A descriptor that stays open (top, free -s): any lseek that reaches the start refreshes it; an lseek that only
+ * returns the offset does not. */
 #include "regression.h"
 
 int main(void) {

@@ -1,4 +1,4 @@
-/* What /proc/self shows is gone with the main thread: the others still live in the container. */
+/* The main thread has ended, and its directory /proc/self with it: the other threads still see the container. */
 #include "regression.h"
 #include <pthread.h>
 
@@ -6,7 +6,7 @@ static void *other(void *nothing) {
 	(void)nothing;
 	static char text[16384];
 	usleep(200000);
-	/* Again when where the container is has to be looked at again. */
+	/* Again after the cached cgroup directories have expired. */
 	for (int i = 0; i < 3; i++) {
 		read_all(number_of("MEM_KB"), number_of("CPUS"));
 		usleep(600000);

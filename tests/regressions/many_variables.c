@@ -1,5 +1,5 @@
-/* A vfork child that executes with more variables than fit the stack, none of them LD_PRELOAD: its
- * parent's memory does not grow by it, and the program it becomes gets them all. */
+/* A vfork child executes a program with more variables than fit the stack, none of them LD_PRELOAD: its parent's
+ * memory does not grow, and the program gets all of them. */
 #include "regression.h"
 
 static char *environment[1002];

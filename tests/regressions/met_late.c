@@ -1,6 +1,6 @@
-/* A descriptor that a process was given by exec reads anew after whatever was sought before: in other
- * files, and in a vfork child that has closed it. One that came through a socket reads anew once the process
- * has opened a virtual file itself, or has asked fstat. */
+/* A rewind refreshes a descriptor that a process got by exec, whatever seeks came before: in other files, and in a
+ * vfork child that has closed it. A descriptor that came through a socket is refreshed once the process has opened
+ * a virtual file itself, or has called fstat. */
 #include "regression.h"
 #include <sys/socket.h>
 #include <sys/stat.h>

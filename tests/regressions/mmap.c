@@ -1,5 +1,5 @@
-/* mmap: never the machine's numbers. Either the mapping reads the container's, or it is refused as
- * the kernel refuses it for its own file, and what the program does then (it reads) works. */
+/* mmap never shows the machine's numbers. Either the mapping has the container's, or mmap fails as for the
+ * kernel's own file, and reading, which programs do then, works. */
 #include "regression.h"
 #include <sys/mman.h>
 
@@ -25,7 +25,7 @@ int main(void) {
 		if (errno != -refusal) fail("mmap %u: errno %d, not %ld", i, errno, -refusal);
 	}
 	reads_ours(fd, "after mmap");
-	/* Of all other files nothing is refused. */
+	/* All other files can be mapped. */
 	must(mmap(0, 4096, PROT_READ, MAP_PRIVATE, open("/etc/passwd", O_RDONLY), 0) != MAP_FAILED);
 	must(mmap(0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, fd, 0) != MAP_FAILED);
 }

@@ -1,5 +1,5 @@
-/* RLIMIT_NOFILE with no descriptor to spare, one, two: open gives what it would give alone, and a
- * whole file is read. */
+/* RLIMIT_NOFILE with no, one or two spare descriptors: open returns the same as without the library, and the
+ * program reads a whole file. */
 #include "regression.h"
 #include <sys/resource.h>
 
@@ -20,7 +20,7 @@ int main(void) {
 			must(text[strlen(text) - 1] == '\n');
 			must(lseek(fd, 0, SEEK_SET) == 0 && read(fd, text, 10) > 0);
 			if ((fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY) fail("%s with %d to spare can be written", files[i], spare);
-			/* Full: the next open fails as ever. */
+			/* No descriptor is left: the next open fails as without the library. */
 			if (!spare) must(open(files[i], O_RDONLY) == -1 && errno == EMFILE);
 			must(sysconf(_SC_NPROCESSORS_ONLN) > 0);
 			must(!setrlimit(RLIMIT_NOFILE, &limit));

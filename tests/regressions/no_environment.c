@@ -1,4 +1,4 @@
-/* A program that clears its environment before it asks for the first time. */
+/* A program that clears its environment before its first read of a virtual file. */
 #include "regression.h"
 
 extern char **environ;

@@ -1,7 +1,6 @@
 /* memfd_create refused by seccomp, with the errno of the argument (EPERM, ENOSYS): a file in
- * /dev/shm or another directory takes its place and leaves no name behind. With `none` as second
- * argument there is no such directory: the kernel's own file is read whole. With `long` it is in one with
- * a long path. */
+ * /dev/shm or another directory takes its place and leaves no name behind. With `none` as second argument no such
+ * directory exists: the program reads the whole kernel's file. With `long` the directory has a long path. */
 #include "regression.h"
 #include <dirent.h>
 #include <sys/prctl.h>
@@ -49,7 +48,7 @@ int main(int argc, char **argv) {
 		slurp(fd, text, sizeof text);
 		says(text, field(text, "MemTotal:"), "without a place for a file");
 		must(field(text, "MemTotal:") != number_of("MEM_KB"));
-		/* What needs no descriptor is answered all the same. */
+		/* Calls that need no descriptor return the container's values. */
 		must(sysconf(_SC_PHYS_PAGES) == number_of("MEM_KB") / (sysconf(_SC_PAGESIZE) / 1024));
 		return 0;
 	}

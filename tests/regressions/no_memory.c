@@ -1,4 +1,4 @@
-/* RLIMIT_AS leaves no memory for an answer: a whole file all the same. */
+/* RLIMIT_AS leaves the library no memory: the program reads a whole file all the same. */
 #include "regression.h"
 #include <sys/mman.h>
 #include <sys/resource.h>

@@ -1,5 +1,5 @@
-/* A daemon that gave up root without exec cannot look into its own /proc/self/fd: it gets the
- * container's numbers, through a descriptor for reading, and anew after a rewind. */
+/* A daemon that gave up root without exec cannot read its own /proc/self/fd: it gets the container's numbers,
+ * through a descriptor for reading, and a rewind refreshes them. */
 #include "regression.h"
 #include <sys/prctl.h>
 

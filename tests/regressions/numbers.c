@@ -1,4 +1,4 @@
-/* Descriptor numbers: always the lowest free one, as POSIX promises; none is left open; numbers
+/* Descriptor numbers: open returns the lowest free one, as POSIX promises; the library leaves none open; numbers
  * above 1024 work. */
 #include "regression.h"
 #include <dirent.h>

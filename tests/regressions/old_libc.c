@@ -1,6 +1,6 @@
-/* Functions that an older libc lacks, asked for as programs do that run on both: a weak reference. It is
- * null, or it works. tests/libcs.rs runs this on copies of libc without the names.
- * With `only` as argument nothing is said of the container. */
+/* Functions that an older libc lacks, used through weak references as in programs that run on both: a reference is
+ * null, or the function works. tests/libcs.rs runs this on copies of libc without the names. With the argument
+ * `only` it does not check the container's values. */
 #include "regression.h"
 #include <dlfcn.h>
 #include <sys/mman.h>
@@ -18,10 +18,10 @@
 #pragma weak lstat64
 int execveat(int, const char *, char *const *, char *const *, int);
 
-/* In every glibc. */
+/* Every glibc has this one. */
 int with_version(int, int, struct stat *) __asm__("__fxstat");
 
-/* What JDK 22 and later do: a function that dlsym finds must work. */
+/* As in JDK 22 and later: a function that dlsym finds must work. */
 static void found_by_name(const struct stat *real) {
 	struct statx extended;
 	int (*found)(int, const char *, int, unsigned, struct statx *) = dlsym(RTLD_DEFAULT, "statx");

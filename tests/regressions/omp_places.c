@@ -1,4 +1,4 @@
-/* libgomp divides the CPUs of the affinity mask into places, by what sysfs says about each of them. */
+/* libgomp divides the CPUs of the affinity mask into places, by the files of each CPU in sysfs. */
 #include <omp.h>
 #include <stdio.h>
 

@@ -1,4 +1,4 @@
-/* One byte at a time, as a shell's `read` does it: one text, no gap, no repetition. */
+/* Reads one byte at a time, as a shell's `read` does: one text, without gap or repetition. */
 #include "regression.h"
 
 int main(void) {

@@ -1,5 +1,5 @@
-/* The text is made once per open or rewind, never in the middle of a sequence of reads: whatever
- * changes meanwhile, one pass is one snapshot. */
+/* The library renders the content once per open or rewind, never in the middle of a sequence of reads: one pass
+ * over the file has the values of one moment. */
 #include "regression.h"
 
 int main(void) {
@@ -17,7 +17,7 @@ int main(void) {
 	text[have] = 0;
 	says(text, kb, "a pass in which the limit changed");
 	must(field(text, "CommitLimit:") >= kb);
-	/* CPU time too: the first line is the sum of the others. */
+	/* The same for CPU time: the first line is the sum of the others. */
 	fd = open("/proc/stat", O_RDONLY);
 	must(fd >= 0 && read(fd, text, 40) == 40);
 	volatile unsigned long spin = 0;

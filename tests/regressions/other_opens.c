@@ -1,4 +1,4 @@
-/* What is not opened for reading stays the kernel's own: a PSI trigger is written and polled. */
+/* A file that is not opened for reading stays the kernel's own: a PSI trigger can be written and polled. */
 #include "regression.h"
 
 static void real(int fd, const char *how) {

@@ -1,4 +1,4 @@
-/* syscall(2) of all other numbers is untouched: six arguments arrive, results and errno come back. */
+/* syscall(2) with any other number is unchanged: six arguments arrive, and result and errno come back. */
 #include "regression.h"
 #include <sys/mman.h>
 
@@ -11,7 +11,7 @@ int main(void) {
 	must(syscall(SYS_gettid) == getpid());
 	must(syscall(-1L) == -1 && errno == ENOSYS);
 	must(syscall(0x100000000L + SYS_getpid) == raw(0x100000000L + SYS_getpid, 0, 0, 0, 0, 0, 0) || errno == ENOSYS);
-	/* A child by number. */
+	/* fork and vfork by number. */
 	int status;
 	pid_t child = syscall(SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L);
 	if (!child) _exit(7);

@@ -1,5 +1,5 @@
-/* scandir in a program that defines malloc and free itself: what libc allocated with them goes back
- * to them, or libc's free is given what it never had. */
+/* scandir in a program that defines malloc and free itself: libc allocates with these, so the library must free
+ * with them and not with libc's free. */
 #include "regression.h"
 #include <dirent.h>
 

@@ -17,7 +17,7 @@ static void *other(void *nothing) {
 	set_memory(300 << 10);
 	must(lseek(fd, 0, SEEK_SET) == 0);
 	says(slurp(fd, text, sizeof text), 300 << 10, "own descriptors, anew");
-	/* Where the main thread is, this one is hidden. */
+	/* The main thread cannot see this directory. */
 	char place[] = "/tmp/proclens-regression-XXXXXX";
 	must(mkdtemp(place) && !chdir(place) && !mkdir("cpu4711", 0755));
 	int found = !stat("cpu4711", &status);

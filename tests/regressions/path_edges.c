@@ -1,5 +1,5 @@
-/* A path is read to its NUL and not a byte further: it may end at the end of the last page, or
- * span two. */
+/* The library reads a path to its NUL and not a byte further: a path may end at the end of the last page, or span
+ * two pages. */
 #include "regression.h"
 #include <sys/mman.h>
 
@@ -16,14 +16,14 @@ int main(void) {
 	int fd = open(strcpy(page + 8192 - 14, "/proc/meminfo"), O_RDONLY);
 	must(fd >= 0);
 	reads_ours(fd, "at the end of the last page");
-	/* The longest path that the kernel takes: 4,095 bytes of slashes and a name. */
+	/* The longest path that the kernel accepts: 4,095 bytes of slashes and a name. */
 	char *path = page + 8192 - 4096;
 	memset(path, '/', 4096);
 	strcpy(path + 4095 - 12, "proc/meminfo");
 	fd = open(path, O_RDONLY);
 	must(fd >= 0);
 	reads_ours(fd, "4,095 bytes");
-	/* And of a path in memory that cannot be written. */
+	/* And a path in read-only memory. */
 	must(!mprotect(page, 8192, PROT_READ));
 	fd = open(path, O_RDONLY);
 	must(fd >= 0);

@@ -1,8 +1,8 @@
-/* pread and its family from offset 0 read anew, and leave the offset alone. */
+/* pread and similar functions at offset 0 refresh the content, and do not change the offset. */
 #include "regression.h"
 #include <sys/uio.h>
 
-/* Not in musl 1.2.3, where nobody calls them. */
+/* musl 1.2.3 lacks these, so no program calls them there. */
 #ifndef __GLIBC__
 #define preadv2 absent_preadv2
 #define preadv64v2 absent_preadv64v2
@@ -40,7 +40,7 @@ int main(void) {
 		says(text, kb, how);
 		must(lseek(fd, 0, SEEK_CUR) == 7);
 	}
-	/* In pieces: the rest belongs to the beginning. */
+	/* Two reads: the second part belongs to the same text as the first. */
 	ssize_t n = pread(fd, text, 9, 0);
 	set_memory(kb - 4096);
 	must(n == 9 && (n = pread(fd, text + 9, sizeof text - 10, 9)) > 1000);

@@ -1,4 +1,4 @@
-/* The program gets what it asked for: a descriptor for reading. Writing fails as it would. */
+/* The program gets a descriptor for reading. Writing fails as on the kernel's file. */
 #include "regression.h"
 
 int main(void) {

@@ -1,4 +1,4 @@
-/* reader N FILE...: prints the files, N times, and what the calls say of CPUs and memory after each. */
+/* reader N FILE...: prints the files, N times, and after each the numbers of CPUs and memory from the calls. */
 #include "regression.h"
 
 int main(int argc, char **argv) {

@@ -1,11 +1,10 @@
-/* What the C regression tests share. Each is a small program for one fault: it exits 0 when all is as it
- * should be, else it says what is not and exits 1; 77 and a reason where it cannot be tried.
+/* The common part of the C regression tests. Each is a small program for one fault. Exit status: 0 if everything
+ * is right; 1 after a message about the first error; 77 after the reason why it cannot run here.
  *
- * tests/regressions.rs runs each in a container. The environment says what is true there:
- * MEM_KB, the memory limit in KiB, and CPUS. A line `memory KB` on stdout asks for another
- * limit; a line on stdin says that it holds. */
-#ifndef PROBE_H
-#define PROBE_H
+ * tests/regressions.rs runs each in a container. Two variables describe the container: MEM_KB, the memory limit
+ * in KiB, and CPUS. A line `memory KB` on stdout requests another limit; a line on stdin confirms it. */
+#ifndef REGRESSION_H
+#define REGRESSION_H
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -48,7 +47,7 @@ static long number_of(const char *name) {
 	return atol(value);
 }
 
-/* A system call that nothing stands in front of; errno as a negative result. */
+/* A system call without libc, so without a hook. An error is a negative errno. */
 static inline long raw(long number, long a, long b, long c, long d, long e, long f) {
 #if defined __x86_64__
 	long result;
@@ -73,17 +72,17 @@ static inline long raw(long number, long a, long b, long c, long d, long e, long
 #endif
 }
 
-/* All that can still be read, as a string. */
-static inline char *slurp(int fd, char *text, size_t room) {
+/* The rest of the file, as a string. */
+static inline char *slurp(int fd, char *text, size_t size) {
 	size_t have = 0;
 	ssize_t n;
-	while ((n = read(fd, text + have, room - 1 - have)) > 0) have += n;
+	while ((n = read(fd, text + have, size - 1 - have)) > 0) have += n;
 	if (n < 0) fail("read: errno %d", errno);
 	text[have] = 0;
 	return text;
 }
 
-/* The number behind a line's name; -1 without such a line. */
+/* The number after a line's name; -1 without such a line. */
 static inline long field(const char *text, const char *name) {
 	const char *at = text;
 	while (at && strncmp(at, name, strlen(name))) {
@@ -100,17 +99,17 @@ static inline int count_lines(const char *text, const char *prefix) {
 	return n;
 }
 
-/* /proc/meminfo says `kb`, from its first line to its last. */
+/* `text` is a whole /proc/meminfo whose MemTotal is `kb`. */
 static inline void says(const char *text, long kb, const char *how) {
 	long total = field(text, "MemTotal:");
 	if (total != kb) fail("%s: MemTotal is %ld, not %ld", how, total, kb);
 	if (strncmp(text, "MemTotal:", 9) || field(text, "VmallocTotal:") < 0 || text[strlen(text) - 1] != '\n')
 		fail("%s: not the whole file", how);
 	if (field(text, "MemFree:") > kb || field(text, "MemAvailable:") >= kb)
-		fail("%s: more free than there is", how);
+		fail("%s: more free than in total", how);
 }
 
-/* The file `fd` (from where it stands) says the container's limit. */
+/* Reading `fd` from its offset gives a whole /proc/meminfo with the container's limit. */
 static inline void reads_ours(int fd, const char *how) {
 	char text[16384];
 	says(slurp(fd, text, sizeof text), number_of("MEM_KB"), how);
@@ -118,21 +117,21 @@ static inline void reads_ours(int fd, const char *how) {
 
 /* Changes the container's memory limit. */
 static inline void set_memory(long kb) {
-	char text[64], answer;
+	char text[64], byte;
 	int n = snprintf(text, sizeof text, "memory %ld\n", kb);
 	must(write(1, text, n) == n);
-	do must(read(0, &answer, 1) == 1);
-	while (answer != '\n');
+	do must(read(0, &byte, 1) == 1);
+	while (byte != '\n');
 }
 
-/* Every file of which the container has its own version. */
+/* Virtual files. */
 static const char *const files[] __attribute__((unused)) = {
 	"/proc/meminfo", "/proc/stat", "/proc/cpuinfo", "/proc/loadavg", "/proc/uptime",
 	"/sys/devices/system/cpu/online", "/sys/devices/system/cpu/present",
 };
 #define FILES ((int)(sizeof files / sizeof *files))
 
-/* `text` is what `files[i]` says in the container. */
+/* `text` is the content of `files[i]` in the container. */
 static inline void is_ours(int i, const char *text, long kb, long cpus) {
 	char list[32];
 	snprintf(list, sizeof list, cpus > 1 ? "0-%ld\n" : "0\n", cpus - 1);
@@ -146,7 +145,7 @@ static inline void is_ours(int i, const char *text, long kb, long cpus) {
 	}
 }
 
-/* Opens, reads and checks every one of them. */
+/* Opens, reads and checks each of these files. */
 static inline void read_all(long kb, long cpus) {
 	static __thread char text[256 << 10];
 	for (int i = 0; i < FILES; i++) {
@@ -156,7 +155,7 @@ static inline void read_all(long kb, long cpus) {
 		close(fd);
 	}
 }
-/* The CPUs that the kernel has for the calling thread. Nothing stands in front of this file. */
+/* The kernel's own mask of the calling thread: this file is not virtual. */
 static inline cpu_set_t kernels_mask(void) {
 	cpu_set_t mask;
 	char text[16384], *digits;

@@ -1,4 +1,4 @@
-/* sendfile: what the kernel copies is the container's too (busybox cat). */
+/* sendfile: the kernel copies the container's content (busybox cat). */
 #include "regression.h"
 #include <sys/sendfile.h>
 

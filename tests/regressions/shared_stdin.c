@@ -1,10 +1,10 @@
-/* Standard input that a parent without the library opened and two children share: the second one goes on
- * where the first one stopped. Where only one has it, its text is the container's. */
+/* A parent without the library opens standard input, and two children share it: the second child reads on where the
+ * first one stopped. If only one child has it, the content is the container's. */
 #include "regression.h"
 
 extern char **environ;
 
-/* As a shell's `read`: a byte at a time, to the end of the line. */
+/* As a shell's `read`: reads a byte at a time, to the end of the line. */
 static int line(char *text, int room) {
 	int n = 0;
 	while (n < room - 1 && read(0, text + n, 1) == 1)
@@ -39,7 +39,7 @@ int main(int argc, char **argv) {
 		return 0;
 	}
 	char *arguments[] = {argv[0], "child", 0};
-	/* The raw call stands for a parent without the library. */
+	/* The raw call acts as a parent without the library. */
 	int fd = raw(SYS_openat, AT_FDCWD, (long)"/proc/meminfo", O_RDONLY, 0, 0, 0);
 	must(fd >= 0 && raw(SYS_dup3, fd, 0, 0, 0, 0, 0) == 0);
 	raw(SYS_close, fd, 0, 0, 0, 0, 0);

@@ -1,4 +1,5 @@
-/* Asked in a signal handler, in the middle of being asked: no lock is waited for, no text is half. */
+/* A signal handler reads a virtual file while it interrupts another read: no call waits for a lock, and no text is
+ * incomplete. */
 #include "regression.h"
 #include <sys/sysinfo.h>
 #include <sys/time.h>

@@ -1,4 +1,4 @@
-/* All signals blocked, SIGPIPE and SIGXFSZ among them, and the mask stays as it is. */
+/* With all signals blocked, also SIGPIPE and SIGXFSZ, the mask does not change. */
 #include "regression.h"
 
 int main(void) {

@@ -1,5 +1,5 @@
-/* Masks of one word on a kernel with room for more CPUs (wide_kernel.c): the program gets its CPU where the
- * reduced mask fits, and the kernel's EINVAL where it does not. Runs with a quota of 1 CPU. */
+/* Masks of one word on a kernel that supports more CPUs (wide_kernel.c): the program gets its CPU if the reduced
+ * mask fits, and the kernel's EINVAL if it does not. Runs with a quota of 1 CPU. */
 #include "regression.h"
 #include <pthread.h>
 #include <sched.h>
@@ -20,7 +20,7 @@ int main(void) {
 	}
 	must(!sched_getaffinity(0, sizeof wide, (cpu_set_t *)wide));
 	must(wide[first / 64] == 1ul << first % 64 && !wide[!(first / 64)]);
-	/* No mask, a bad one, a size that the kernel never takes, a thread that is gone. */
+	/* No mask, a bad one, a size that the kernel never accepts, a thread that has ended. */
 	char *bad = mmap(0, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	must(bad != MAP_FAILED);
 	cpu_set_t *volatile none = 0;

@@ -1,4 +1,4 @@
-/* A thread with a stack of 16 KiB, less the page that says how much was used. */
+/* A thread with a stack of 16 KiB, less the page that records how much was used. */
 #include "regression.h"
 #include <pthread.h>
 #include <sched.h>

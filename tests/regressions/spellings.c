@@ -1,5 +1,5 @@
-/* The spellings that programs really use, and those that are easy to make: relative after chdir,
- * relative to a directory, symbolic links, /proc/self/root, //, ., .. */
+/* The spellings of a path that programs use or could use: relative after chdir, relative to a directory, symbolic
+ * links, /proc/self/root, //, ., .. */
 #include "regression.h"
 
 static void check(int fd, const char *how) {
@@ -34,7 +34,7 @@ int main(void) {
 	int fd = open(path, O_RDONLY);
 	unlink(path);
 	check(fd, "a link with the name");
-	/* A file that only has the name is none. */
+	/* A file that only has the name is not virtual. */
 	fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
 	must(fd >= 0 && write(fd, "own\n", 4) == 4);
 	close(fd);
@@ -44,7 +44,7 @@ int main(void) {
 	rmdir(link);
 	must(fd >= 0 && read(fd, text, sizeof text) == 4 && !strcmp(text, "own\n"));
 	must(lseek(fd, 0, SEEK_SET) == 0 && read(fd, text, sizeof text) == 4);
-	/* Nor are a task's files. */
+	/* Nor are other files of a task. */
 	static char stat[4096];
 	fd = open("/proc/self/stat", O_RDONLY);
 	must(fd >= 0 && atoi(slurp(fd, stat, sizeof stat)) == getpid());

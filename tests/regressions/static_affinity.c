@@ -1,4 +1,4 @@
-/* What only `proclens run` has to find out by itself about a reduced mask: which programs read it. Runs with a
+/* Reduced masks below `proclens run`, whose server must find out which program read a mask. Runs with a
  * quota of 1 CPU and 2 CPUs or more allowed. */
 #include "regression.h"
 #include <pthread.h>
@@ -20,7 +20,7 @@ static void ends_well(pid_t child) {
 	must(child > 0 && waitpid(child, &status, 0) == child && !status);
 }
 
-/* Another program sets the mask that the one before it read: it has read none itself. */
+/* A program sets the mask that the program before it in this process read: it has read none itself. */
 static void not_after_exec(char *self) {
 	pid_t child = fork();
 	if (!child) {
@@ -94,7 +94,7 @@ int main(int count, char **words) {
 	must(sched_getaffinity(0x3fffffff, sizeof seen, &seen) == -1 && errno == ESRCH);
 	is_real(&all, "after errors");
 
-	/* Other masks are the program's. */
+	/* Other masks are set as they are. */
 	must(!sched_setaffinity(0, sizeof other, &other));
 	is_real(&other, "another mask");
 	must(!sched_setaffinity(0, sizeof seen, &seen));

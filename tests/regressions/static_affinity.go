@@ -30,7 +30,7 @@ func (set mask) count() (count int) {
 	return
 }
 
-// The mask that the kernel has for this thread, as it prints it.
+// The kernel's own mask of this thread, as text.
 func real() string {
 	status, _ := os.ReadFile("/proc/thread-self/status")
 	_, after, _ := bytes.Cut(status, []byte("\nCpus_allowed:\t"))
@@ -50,7 +50,7 @@ func main() {
 	fmt.Println("seen", seen.count())
 	call(syscall.SYS_SCHED_SETAFFINITY, &seen)
 	restored := real() == all
-	// A CPU that it was not shown.
+	// A CPU that is hidden from it.
 	pinned[0] = seen[0] << 1
 	call(syscall.SYS_SCHED_SETAFFINITY, &pinned)
 	isPinned := real() == fmt.Sprintf("%x", pinned[0])

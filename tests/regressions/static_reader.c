@@ -1,4 +1,4 @@
-// A static program of libc: what it sees of the machine, by system calls that no preload reaches.
+// A static program: prints the values of the machine, by system calls that no preload reaches.
 // static_reader [see] | load MS | refresh FILE | interrupted | relative | self | full | often COUNT open|write|getppid|rewind
 #define _GNU_SOURCE
 #include <errno.h>
@@ -35,7 +35,7 @@ static void *open_often(void *unused)
 	return unused;
 }
 
-// Four threads that open for so many milliseconds.
+// Four threads that open files for MS milliseconds.
 static int load(int milliseconds)
 {
 	pthread_t threads[4];
@@ -55,7 +55,7 @@ static void see(void)
 	if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) printf("affinity %d\n", CPU_COUNT(&cpus));
 }
 
-// Time goes by between the passes: uptime must show it.
+// Waits between the passes, so that uptime must change.
 static int refresh(const char *path)
 {
 	char first[256] = "", sought[256] = "", at[256] = "";

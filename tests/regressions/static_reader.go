@@ -1,4 +1,4 @@
-// What a Go program sees: no call goes through libc.
+// Prints the values that a Go program reads: no call goes through libc.
 package main
 
 import (

@@ -1,5 +1,5 @@
-/* A FILE that stays open: after rewind, fseek, fseeko, fsetpos and fflush + rewind (procps 4) the
- * next pass says what is true then, although stdio seeks inside libc. */
+/* A FILE that stays open: after rewind, fseek, fseeko, fsetpos and fflush + rewind (procps 4) the next pass has the
+ * current content, although stdio seeks inside libc. */
 #include "regression.h"
 
 static FILE *file;

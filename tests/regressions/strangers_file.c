@@ -1,5 +1,5 @@
 /* A memory file that another user made, with the name of a virtual file, is never shown as the kernel's
- * file. A program of root that checks owner, mode and device with fstat must see what the file is. */
+ * file. A program of root that checks owner, mode and device with fstat must see the memory file. */
 #include "regression.h"
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -20,7 +20,7 @@ static int is_shown_as_it_is(int fd, const char *how) {
 	return 1;
 }
 
-/* A rewind neither reads nor writes a stranger's file as a virtual one. */
+/* A rewind does not refresh another user's file. */
 static void keeps_its_text(int fd, const char *how) {
 	char now[256] = "";
 	must(lseek(fd, 0, SEEK_SET) == 0);
@@ -82,7 +82,7 @@ static void sent(int socket, int fd) {
 
 int main(void) {
 	if (getuid()) cannot("needs root");
-	/* The mode of the library's own files, found out rather than known. */
+	/* Read the mode of the library's own files instead of repeating it here. */
 	struct stat own = {0};
 	int held = open("/proc/meminfo", O_RDONLY);
 	must(held >= 0 && !raw(SYS_fstat, held, (long)&own, 0, 0, 0, 0));

@@ -69,7 +69,7 @@ int main(int argc, char **argv) {
 	int file = open("/etc/passwd", O_RDONLY), temporary = open("/tmp", O_TMPFILE | O_RDWR, 0600);
 	FILE *stream = fopen("/etc/passwd", "r");
 	int memory = syscall(SYS_memfd_create, "own", 0);
-	/* libc asks for the size of a buffer before the first read. */
+	/* Before the first read, libc calls fstat for the size of its buffer. */
 	must(file >= 0 && stream && memory >= 0 && getc(stream) != EOF);
 	for (unsigned i = 0; i < sizeof what / sizeof *what; i++) {
 		survives(what[i], file, stream);

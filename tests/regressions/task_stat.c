@@ -1,5 +1,5 @@
-/* The file of a task: an offset that pread leaves alone, nothing to read when the task has ended and its
- * number is another's, and of another PID namespace none of this one's tasks. */
+/* The file of a task: pread does not change the offset; there is nothing to read after the task has ended and
+ * another task has its ID; and a file of another PID namespace never shows this namespace's tasks. */
 #include "regression.h"
 #include <sched.h>
 #include <sys/mount.h>
@@ -37,7 +37,7 @@ static void has_nothing(int fd, const char *how) {
 	}
 }
 
-/* In a PID namespace of its own, of which the process is the first. */
+/* In a PID namespace of its own, as PID 1. */
 static void elsewhere(void) {
 	char directory[] = "/dev/shm/proclens-regression-XXXXXX", path[64], first[1024], again[1024];
 	must(mkdtemp(directory));
@@ -77,7 +77,7 @@ int main(void) {
 	end(child);
 	has_nothing(fd, "a task that has ended");
 
-	/* The next one with the same number, a few ticks of the clock later. */
+	/* The next task with the same ID, a few ticks of the clock later. */
 	usleep(50000);
 	int last = open("/proc/sys/kernel/ns_last_pid", O_WRONLY);
 	fd = opened("/proc", child = sleeper());

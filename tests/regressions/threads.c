@@ -1,5 +1,5 @@
-/* Eight threads read all files for two seconds: no crash, no empty or half text, and the CPU time
- * accounts of each pass add up. */
+/* Eight threads read all files for two seconds: no crash, no empty or incomplete text, and the CPU time of each
+ * pass adds up. */
 #include "regression.h"
 #include <pthread.h>
 #include <time.h>
@@ -12,7 +12,7 @@ static void *work(void *own) {
 	int shared = *(int *)own;
 	while (time(0) < end) {
 		read_all(kb, cpus);
-		/* One descriptor that all of them read, at an offset of their own. */
+		/* All threads read one descriptor, each at an offset of its own. */
 		ssize_t n = pread(shared, text, sizeof text - 1, 0);
 		must(n > 0);
 	}

@@ -1,5 +1,5 @@
-/* A hook whose function libc lacks does not go on to a library that the program has loaded at its own
- * time, and may let go of again. The argument is the library. */
+/* A hook whose function libc lacks does not call a library that the program has loaded with dlopen, because the
+ * program may unload it. The argument is the library. */
 #include "regression.h"
 #include <dlfcn.h>
 
@@ -7,7 +7,7 @@ int __open_2(const char *, int) __attribute__((weak));
 
 int main(int argc, char **argv) {
 	must(argc > 1);
-	/* Without the library nobody has the name. */
+	/* Without the library no object has the name. */
 	if (!__open_2) return 0;
 	void *loaded = dlopen(argv[1], RTLD_NOW);
 	if (!loaded) fail("%s", dlerror());

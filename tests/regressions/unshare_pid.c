@@ -1,5 +1,5 @@
-/* A program that has made a PID namespace for its children asks for the load: what the library starts for
- * that is not the first process there, with whose end the namespace ends. */
+/* A program makes a PID namespace for its children and then reads the load: the library must not start a sampler
+ * there, which would be the namespace's PID 1 and end it. */
 #include "regression.h"
 #include <sched.h>
 

@@ -1,6 +1,6 @@
 // Programs that do unusual things with processes, descriptors and seccomp, and then read /proc/meminfo.
 // unusual one | close | filter | vfork | files | execveat | user | private | traced | threads N | processes N
-// unusual refuse MODE CMD...: runs CMD where the kernel refuses what MODE says.
+// unusual refuse MODE CMD...: runs CMD with the calls of MODE refused.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -57,7 +57,7 @@ static int threads(int count)
 	return failed != 0;
 }
 
-// As many processes as a limit allows; each of them opens.
+// As many processes as the limit allows; each of them opens.
 static int processes(int count)
 {
 	int status, bad = 0;
@@ -131,7 +131,7 @@ int main(int count, char **words)
 		return status;
 	}
 	if (!strcmp(what, "files")) {
-		// The descriptor comes into a table that two processes share.
+		// Two processes share the table that gets the descriptor.
 		static char stack[65536], text[28];
 		waitpid(clone(open_in_table, stack + sizeof stack, CLONE_VM | CLONE_FILES | SIGCHLD, &fd), 0, 0);
 		if (read(fd, text, 27) < 0) return 1;

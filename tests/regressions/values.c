@@ -1,4 +1,4 @@
-/* Files and calls asked at the same moment: NAME VALUE, one a line. What moves is read before and
+/* Reads files and calls at the same moment and prints NAME VALUE, one a line. Changing values are read before and
  * after the calls. */
 #include "regression.h"
 #include <pthread.h>

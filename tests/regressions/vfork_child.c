@@ -1,5 +1,5 @@
-/* A vfork child runs hooks in its parent's memory: whatever it leaves behind there, the parent
- * goes on with the right answers. */
+/* A vfork child runs hooks in its parent's memory: whatever it leaves there, the parent reads the right values
+ * afterwards. */
 #include "regression.h"
 #include <spawn.h>
 

@@ -1,5 +1,5 @@
-/* A library that stands behind the tested one for a kernel with room for 128 CPUs, which refuses every mask
- * below 16 bytes. FIRST and SECOND are the CPUs of every thread. */
+/* A library after the tested one that acts as a kernel with 128 possible CPUs, which refuses every mask below
+ * 16 bytes. FIRST and SECOND are the CPUs of every thread. */
 #include "regression.h"
 #include <pthread.h>
 #include <sched.h>

@@ -1,4 +1,4 @@
-/* Asks for the load in a process that is killed for making another. */
+/* Reads the load in a process that a filter kills if it makes another process. */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>

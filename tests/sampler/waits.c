@@ -1,4 +1,4 @@
-/* Asks for the load, and looks whether a child, a signal, a thread or a descriptor came of it. */
+/* Reads the load, and checks that this caused no child, signal, thread or descriptor. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>

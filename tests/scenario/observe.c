@@ -1,13 +1,13 @@
-/* observe: asks libc and the kernel's files about the machine, as any dynamic program does.
+/* observe: reads the values of the machine from libc and from the kernel's files, as any dynamic program does.
  *
  *   observe cat FILE            the file, byte for byte
  *   observe stat                /proc/stat, with the CLOCK_BOOTTIME before and after the read
- *   observe values              what the calls answer: NAME VALUE, one a line, and what the files said before
- *                             and after: NAME LEAST MOST
+ *   observe values              the results of the calls: NAME VALUE, one a line, and the values of the files
+ *                             before and after: NAME LEAST MOST
  *   observe follow N MS         N times, MS apart: MemTotal of a descriptor that stays open, totalram, CPUs
  *
- * Built for glibc without its start code (which would ask for the glibc that it
- * was built on), so main has no arguments and takes them from /proc/self/cmdline.
+ * Built for glibc without its start code (which would need the glibc that it was built on), so main has no
+ * arguments and reads them from /proc/self/cmdline.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -43,7 +43,7 @@ static double now(void) {
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* The number behind a line's name in `text`; -1 without such a line. */
+/* The number after a line's name in `text`; -1 without such a line. */
 static long long field(const char *name) {
 	char *at = text;
 	size_t n = strlen(name);
@@ -77,7 +77,7 @@ static int stat_at(void) {
 	return 0;
 }
 
-/* What moves by itself, as the files say it at one moment. */
+/* The values that change by themselves, from the files at one moment. */
 struct moment {
 	long long free, shmem, swap;
 	double uptime, loads[3];
@@ -98,7 +98,7 @@ static int look(struct moment *m) {
 static double min(double a, double b) { return a < b ? a : b; }
 static double max(double a, double b) { return a < b ? b : a; }
 
-/* How far two moments are apart, in bytes; a sample of the load between them counts as a lot. */
+/* The difference of two moments, in bytes; a sample of the load between them counts as a large one. */
 static double apart(const struct moment *a, const struct moment *b) {
 	double bytes = max(a->free, b->free) - min(a->free, b->free) + max(a->shmem, b->shmem) - min(a->shmem, b->shmem) +
 	               max(a->swap, b->swap) - min(a->swap, b->swap);
@@ -107,7 +107,7 @@ static double apart(const struct moment *a, const struct moment *b) {
 	return bytes;
 }
 
-/* What the calls say about it, between two moments. */
+/* The results of the calls, between two moments. */
 struct answers {
 	struct moment before, after;
 	struct sysinfo s;
@@ -143,7 +143,7 @@ static int values(void) {
 	printf("phys_pages %ld\nget_phys_pages %ld\n", sysconf(_SC_PHYS_PAGES), get_phys_pages());
 	printf("page %ld\n", sysconf(_SC_PAGESIZE));
 
-	/* Others of the container come and go: a quiet moment is waited for, else the quietest one counts. */
+	/* Other processes of the container start and end: wait for a quiet moment, or else use the quietest one. */
 	for (int i = 0; i < 100; i++) {
 		if (ask(&a)) return 1;
 		if (!i || apart(&a.before, &a.after) < apart(&best.before, &best.after)) best = a;
