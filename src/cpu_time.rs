@@ -2,7 +2,7 @@
 //! `n` CPUs. Each tick of each CPU is user, nice, system, idle or steal.
 //!
 //! The kernel reports totals that do not depend on `n`: CPU time (`kernel/sched/cpuacct.c`,
-//! `kernel/cgroup/rstat.c`) and throttled time (`kernel/sched/fair.c`). A [`Accounting`] turns one reading
+//! `kernel/cgroup/rstat.c`) and throttled time (`kernel/sched/fair.c`). An [`Accounting`] turns one reading
 //! of them into rows ([`Accounting::first`]), and later readings into rows that continue these
 //! ([`Accounting::advance`]):
 //!
@@ -10,12 +10,12 @@
 //! - every row grows by exactly the ticks that passed, so the sum over the rows is `n` × time;
 //! - counters that only the whole machine has (interrupts, context switches) begin at the start of the
 //!   container, see [`HostCounts`];
-//! - time in which neighbours had the container's CPUs is steal, see [`Accounting::contended`];
+//! - time in which neighbours used the container's CPUs is steal, see [`Accounting::contended`];
 //! - CPU time that does not fit into the ticks that passed (a burst inside one quota period, the
 //!   kernel's own late accounting) is carried over and shown later, in place of idle time.
 //!
-//! Units: microseconds in, USER_HZ ticks of 10 ms out. The accounting is a few KiB of integers. It lies
-//! in static memory, or in the shared state of the container in the format of [`Accounting::write`].
+//! Units: microseconds in, USER_HZ ticks of 10 ms out. The accounting is a few KiB of integers. Each process
+//! caches it, and the container's shared state holds it in the format of [`Accounting::write`].
 #![forbid(unsafe_code)]
 
 use core::num::NonZero;
@@ -36,11 +36,11 @@ pub const SIZE: usize = size(TRACKED as u64);
 
 /// The bytes that [`Accounting::write`] makes for this many CPUs.
 pub const fn size(cpus: u64) -> usize {
-    (HEAD + kept(cpus) * ROW + 2) * 8
+    (HEAD + row_count(cpus) * ROW + 2) * 8
 }
 
 /// The number of rows for this many CPUs: a single row for all CPUs above [`TRACKED`].
-const fn kept(cpus: u64) -> usize {
+const fn row_count(cpus: u64) -> usize {
     if cpus > TRACKED as u64 {
         1
     } else {
@@ -52,7 +52,7 @@ const fn kept(cpus: u64) -> usize {
 const HEAD: usize = 27;
 const ROW: usize = 10;
 
-/// First word of a written record: "proclens" in ASCII, and the version of the layout.
+/// First word of a written record: a mark in ASCII, and the version of the layout.
 const MAGIC: u64 = u64::from_be_bytes(*b"plledgr\x06");
 
 /// The shortest time over which waiting becomes steal, microseconds. The kernel counts CPU time in steps
@@ -128,7 +128,7 @@ impl Sample<'_> {
         period_us.saturating_mul(2).max(1_000_000)
     }
 
-    /// The least time that neighbours had since the container started, microseconds. 0 with a quota: throttled
+    /// The least time that neighbours used since the container started, microseconds. 0 with a quota: throttled
     /// tasks wait in the same way, and no counter separates the two.
     fn contended_us(&self) -> u64 {
         let full_us = self.time.pressure.and_then(|waited| waited.full_us);
@@ -309,7 +309,7 @@ struct Seen {
     busy_us: [u64; 3],
     throttled_us: u64,
     nr_throttled: u64,
-    /// The cgroup level of these two counters, [`CpuTime::throttled_at`].
+    /// The cgroup that has these two counters, [`CpuTime::throttled_at`].
     throttled_at: u64,
 }
 
@@ -359,25 +359,25 @@ impl Waited {
     }
 }
 
-/// Turns `ticks` of idle time into steal, evenly over the rows that have idle ticks left. `buffer`
-/// holds the idle ticks that may be taken from each row. Ticks that do not divide evenly go to the rows
-/// in rotation, beginning at `turn`. Returns the ticks for which no row had idle time.
-fn move_idle_to_steal(rows: &mut [Row], buffer: &mut [u64], mut ticks: u64, turn: u64) -> u64 {
+/// Turns `ticks` of idle time into steal, evenly over the rows that have idle ticks left. `free`
+/// has the idle ticks that may be taken from each row. Ticks that do not divide evenly go to the rows
+/// in rotation, beginning at `next_row`. Returns the ticks for which no row had idle time.
+fn move_idle_to_steal(rows: &mut [Row], free: &mut [u64], mut ticks: u64, next_row: u64) -> u64 {
     while ticks > 0 {
-        let open = buffer.iter().filter(|buffer| **buffer > 0).count() as u64;
+        let open = free.iter().filter(|free| **free > 0).count() as u64;
         let Some(open) = NonZero::new(open) else {
             break;
         };
         let all = ticks;
-        let first = open.get().saturating_sub(turn % open);
-        let with_room = rows
+        let first = open.get().saturating_sub(next_row % open);
+        let idle_rows = rows
             .iter_mut()
-            .zip(&mut *buffer)
-            .filter(|(_, buffer)| **buffer > 0);
-        for ((row, buffer), i) in with_room.zip(first..) {
+            .zip(&mut *free)
+            .filter(|(_, free)| **free > 0);
+        for ((row, free), i) in idle_rows.zip(first..) {
             let [.., idle, steal] = &mut row.shown;
-            let taken = even(all, i % open, open).min(*buffer);
-            *buffer = buffer.saturating_sub(taken);
+            let taken = even(all, i % open, open).min(*free);
+            *free = free.saturating_sub(taken);
             *idle = idle.saturating_sub(taken);
             *steal = steal.saturating_add(taken);
             ticks = ticks.saturating_sub(taken);
@@ -411,7 +411,7 @@ pub struct Accounting {
     /// Identifies the cpuset that the per-CPU counters belong to; 0 if there are no such counters.
     per_cpu: u64,
     /// The row that gets the next tick that does not divide evenly.
-    turn: u64,
+    next_row: u64,
     /// A number that changes with each change of the number of rows. The rows of two of them can be
     /// compared if their numbers are equal.
     rows_id: u64,
@@ -428,9 +428,9 @@ pub struct Accounting {
     beyond_quota_us: u64,
     /// The counters when waiting last became steal.
     waited: Waited,
-    /// CPU time that neighbours had before that, if the quota does not explain it yet, microseconds.
+    /// CPU time that neighbours used before that, if the quota does not explain it yet, microseconds.
     held_us: u64,
-    /// CPU time that neighbours had and that is not reported yet, microseconds.
+    /// CPU time that neighbours used and that is not reported yet, microseconds.
     contended_us: u64,
     /// Ticks of steal that are the neighbours'.
     contended: u64,
@@ -446,13 +446,13 @@ impl Default for Accounting {
 }
 
 impl Accounting {
-    /// An accounting without a reading. It is all zeros, so it takes no space in the file as a static.
+    /// An accounting without a reading: all zeros.
     pub const fn new() -> Self {
         Accounting {
             cpus: 0,
             age_us: 0,
             per_cpu: 0,
-            turn: 0,
+            next_row: 0,
             rows_id: 0,
             seen: Seen {
                 busy_us: [0; 3],
@@ -504,21 +504,21 @@ impl Accounting {
 
         self.part_us = total.map(|us| us % TICK_US);
         self.steal_us = steal_us % TICK_US;
-        (self.turn, self.throttled_us, self.beyond_quota_us) = (0, 0, 0);
+        (self.next_row, self.throttled_us, self.beyond_quota_us) = (0, 0, 0);
         self.rows_id = 0;
         self.before = [0; 2];
         (self.waited, self.held_us) = (Waited::of(sample).unwrap_or_default(), 0);
         self.contended_us = contended_us % TICK_US;
         self.seen = Seen::default();
         self.count_from_start(sample);
-        for row in self.rows.iter_mut().take(kept(self.cpus)) {
+        for row in self.rows.iter_mut().take(row_count(self.cpus)) {
             *row = Row::NEW;
         }
         let Tracked { rows, width } = tracked(&mut self.rows, n);
         let count = NonZero::new(rows.len() as u64).unwrap_or(NonZero::<u64>::MIN);
         let mut own = sample.per_cpu();
-        let mut buffer = [0; TRACKED];
-        for ((i, row), buffer) in rows.iter_mut().enumerate().zip(&mut buffer) {
+        let mut free = [0; TRACKED];
+        for ((i, row), free) in rows.iter_mut().enumerate().zip(&mut free) {
             let [mut user, mut nice, mut system] =
                 total.map(|us| even(us / TICK_US, i as u64, count));
             if let Some(own) = own.as_mut().and_then(Iterator::next) {
@@ -526,14 +526,14 @@ impl Accounting {
                 row.carried = [own.user_us % TICK_US, 0, own.system_us % TICK_US];
                 (user, nice, system) = (own.user_us / TICK_US, 0, own.system_us / TICK_US);
             }
-            *buffer = ticks
+            *free = ticks
                 .saturating_mul(width)
                 .saturating_sub(sum([user, nice, system]));
-            row.shown = [user, nice, system, *buffer, 0];
+            row.shown = [user, nice, system, *free, 0];
         }
-        move_idle_to_steal(rows, &mut buffer, steal_us / TICK_US, 0);
+        move_idle_to_steal(rows, &mut free, steal_us / TICK_US, 0);
         let ready = contended_us / TICK_US;
-        self.contended = ready.saturating_sub(move_idle_to_steal(rows, &mut buffer, ready, 0));
+        self.contended = ready.saturating_sub(move_idle_to_steal(rows, &mut free, ready, 0));
         self.seen(sample);
     }
 
@@ -550,13 +550,13 @@ impl Accounting {
         let n = sample.n();
         let max_carry_us = sample.max_carry_us();
         self.reshape(n, sample.age_us);
-        self.turn %= n;
+        self.next_row %= n;
 
         let steal_us = self.steal(sample);
         self.steal_us = self.steal_us.saturating_add(steal_us);
         let contended_us = self.newly_contended(sample);
         self.contended_us = self.contended_us.saturating_add(contended_us);
-        let mut news = since(self.seen.busy_us, busy_us(&sample.time));
+        let mut new_us = since(self.seen.busy_us, busy_us(&sample.time));
         if let Some(own) = sample.per_cpu() {
             // Counters of another cpuset than at the last reading cannot be compared with the new ones.
             let same = self.per_cpu != 0 && self.per_cpu == list_id(sample);
@@ -573,16 +573,16 @@ impl Accounting {
                 row.seen = accounted(row.seen, now);
             }
             if same {
-                news = [0; 3];
+                new_us = [0; 3];
             }
         }
-        self.spread(news, n);
+        self.spread(new_us, n);
 
         let ticks = (sample.age_us / TICK_US).saturating_sub(self.age_us / TICK_US);
         let Tracked { rows, width } = tracked(&mut self.rows, n);
-        let mut buffer = [0; TRACKED];
-        for (row, buffer) in rows.iter_mut().zip(&mut buffer) {
-            *buffer = row.pass(
+        let mut free = [0; TRACKED];
+        for (row, free) in rows.iter_mut().zip(&mut free) {
+            *free = row.pass(
                 ticks.saturating_mul(width),
                 max_carry_us.saturating_mul(width),
             );
@@ -591,8 +591,8 @@ impl Accounting {
         let mut shown = 0;
         for steal_us in [&mut self.steal_us, &mut self.contended_us] {
             let ready = *steal_us / TICK_US;
-            shown = ready.saturating_sub(move_idle_to_steal(rows, &mut buffer, ready, self.turn));
-            self.turn = (self.turn % n).saturating_add(shown % n) % n;
+            shown = ready.saturating_sub(move_idle_to_steal(rows, &mut free, ready, self.next_row));
+            self.next_row = (self.next_row % n).saturating_add(shown % n) % n;
             *steal_us = steal_us
                 .saturating_sub(shown.saturating_mul(TICK_US))
                 .min(max_carry_us.saturating_mul(n.get()));
@@ -633,7 +633,7 @@ impl Accounting {
         let mut total = Row::NEW;
         self.rows
             .iter()
-            .take(kept(self.cpus))
+            .take(row_count(self.cpus))
             .for_each(|row| total.absorb(row));
         total.shown
     }
@@ -652,7 +652,7 @@ impl Accounting {
             return 0;
         }
         if time.throttled_at != self.seen.throttled_at {
-            // The counters of another level cannot be compared with the last ones. No quota means no
+            // The counters of another cgroup cannot be compared with the last ones. No quota means no
             // steal.
             return 0;
         }
@@ -660,31 +660,31 @@ impl Accounting {
         let throttled = self
             .throttled_us
             .saturating_add(time.throttled_us.saturating_sub(self.seen.throttled_us));
-        let withheld = self
+        let taken_by_quota = self
             .beyond_quota_us
             .saturating_add(periods.saturating_mul(sample.beyond_quota_us()));
-        let steal = throttled.min(withheld);
+        let steal = throttled.min(taken_by_quota);
         let most = sample.max_carry_us().saturating_mul(sample.n().get());
         self.throttled_us = throttled.saturating_sub(steal).min(most);
-        self.beyond_quota_us = withheld.saturating_sub(steal).min(most);
+        self.beyond_quota_us = taken_by_quota.saturating_sub(steal).min(most);
         steal
     }
 
-    /// The ticks of steal that are the neighbours': they had the CPUs on which the container's tasks
+    /// The ticks of steal that are the neighbours': they used the CPUs on which the container's tasks
     /// waited. The rest of the steal is the quota's.
     pub fn contended(&self) -> u64 {
         self.contended
     }
 
-    /// The CPU time that neighbours had since this was last computed, microseconds. 0 if that is too
+    /// The CPU time that neighbours used since this was last computed, microseconds. 0 if that was too
     /// short a time ago.
     ///
     /// The kernel reports the time in which tasks waited while none of the container ran on their CPU,
     /// averaged over the CPUs with tasks of the container (`full`). Waiting behind the container's own
     /// tasks is not in it. A container that wants `k` CPUs all the time uses `k × (passed - full)`, and
-    /// its neighbours have `k × full`. So the neighbours had `used × full / (passed - full)`, and never
+    /// its neighbours use `k × full`. So the neighbours used `used × full / (passed - full)`, and never
     /// less than `full`. This is exact if the container wants its CPUs all the time. If it wants them
-    /// for a part of the time, its neighbours had more.
+    /// for a part of the time, its neighbours used more.
     ///
     /// Throttled tasks wait in the same way, so throttled time is subtracted. The kernel reports
     /// throttled time late. So where there is a quota, the result is held back once, and the throttled
@@ -724,24 +724,24 @@ impl Accounting {
 
     /// Spreads new CPU time over the rows in whole ticks. Ticks that do not divide evenly go to the
     /// rows in rotation.
-    fn spread(&mut self, news: [u64; 3], n: NonZero<u64>) {
+    fn spread(&mut self, new_us: [u64; 3], n: NonZero<u64>) {
         let Tracked { rows, .. } = tracked(&mut self.rows, n);
         let count = NonZero::new(rows.len() as u64).unwrap_or(NonZero::<u64>::MIN);
-        for (field, (part, new)) in self.part_us.iter_mut().zip(news).enumerate() {
+        for (field, (part, new)) in self.part_us.iter_mut().zip(new_us).enumerate() {
             let us = part.saturating_add(new);
             *part = us % TICK_US;
             let ticks = us / TICK_US;
             for (i, row) in rows.iter_mut().enumerate() {
-                let cgroups = (i as u64)
+                let position = (i as u64)
                     .saturating_add(count.get())
-                    .saturating_sub(self.turn % count)
+                    .saturating_sub(self.next_row % count)
                     % count;
-                let share = even(ticks, cgroups, count).saturating_mul(TICK_US);
+                let share = even(ticks, position, count).saturating_mul(TICK_US);
                 if let Some(carried) = row.carried.get_mut(field) {
                     *carried = carried.saturating_add(share);
                 }
             }
-            self.turn = (self.turn % count).saturating_add(ticks % count) % count;
+            self.next_row = (self.next_row % count).saturating_add(ticks % count) % count;
         }
     }
 
@@ -758,7 +758,7 @@ impl Accounting {
             .into_iter()
             .for_each(|word| id.add(word));
         self.rows_id = id.value();
-        let (stay, had) = (kept(new) as u64, kept(old) as u64);
+        let (stay, had) = (row_count(new) as u64, row_count(old) as u64);
         let mut gone = Row::NEW;
         for (i, row) in self.rows.iter_mut().enumerate() {
             let i = i as u64;
@@ -825,7 +825,7 @@ impl Accounting {
             cpus,
             age_us,
             per_cpu,
-            turn,
+            next_row,
             rows_id,
             seen,
             part_us,
@@ -839,7 +839,7 @@ impl Accounting {
             before,
             rows,
         } = self;
-        [*cpus, *age_us, *per_cpu, *turn, *rows_id]
+        [*cpus, *age_us, *per_cpu, *next_row, *rows_id]
             .into_iter()
             .chain(seen.busy_us)
             .chain([seen.throttled_us, seen.nr_throttled, seen.throttled_at])
@@ -851,18 +851,18 @@ impl Accounting {
             .chain(*before)
             .chain(
                 rows.iter()
-                    .take(kept(*cpus))
+                    .take(row_count(*cpus))
                     .flat_map(|row| row.shown.into_iter().chain(row.carried).chain(row.seen)),
             )
     }
 
     fn words_mut(&mut self) -> impl Iterator<Item = &mut u64> {
-        let kept = kept(self.cpus);
+        let count = row_count(self.cpus);
         let Accounting {
             cpus,
             age_us,
             per_cpu,
-            turn,
+            next_row,
             rows_id,
             seen,
             part_us,
@@ -896,7 +896,7 @@ impl Accounting {
             waited_throttled_us,
             waited_throttled_at,
         ];
-        [cpus, age_us, per_cpu, turn, rows_id]
+        [cpus, age_us, per_cpu, next_row, rows_id]
             .into_iter()
             .chain(busy_us)
             .chain([seen_throttled_us, nr_throttled, throttled_at])
@@ -905,7 +905,7 @@ impl Accounting {
             .chain(waited)
             .chain([held_us, contended_us, contended])
             .chain(before)
-            .chain(rows.iter_mut().take(kept).flat_map(|row| {
+            .chain(rows.iter_mut().take(count).flat_map(|row| {
                 row.shown
                     .iter_mut()
                     .chain(&mut row.carried)
@@ -940,7 +940,7 @@ impl Accounting {
         if Accounting::age_in(bytes).is_none() {
             return false;
         }
-        let told = self.before;
+        let earlier = self.before;
         let (slots, _) = bytes.as_chunks::<8>();
         let mut slots = slots.iter().skip(1);
         let cpus = slots
@@ -948,8 +948,8 @@ impl Accounting {
             .next()
             .map_or(0, |slot| u64::from_ne_bytes(*slot));
         // Clear the rows that the new accounting does not have.
-        let had = kept(self.cpus);
-        for row in self.rows.iter_mut().take(had).skip(kept(cpus)) {
+        let had = row_count(self.cpus);
+        for row in self.rows.iter_mut().take(had).skip(row_count(cpus)) {
             *row = Row::NEW;
         }
         self.cpus = cpus;
@@ -960,9 +960,9 @@ impl Accounting {
         });
         // Keep the lower of the two estimates, so that no reported count decreases, here or in another
         // process.
-        for (before, told) in self.before.iter_mut().zip(told) {
-            if told != 0 && (*before == 0 || told < *before) {
-                *before = told;
+        for (before, earlier) in self.before.iter_mut().zip(earlier) {
+            if earlier != 0 && (*before == 0 || earlier < *before) {
+                *before = earlier;
             }
         }
         true
@@ -988,7 +988,7 @@ impl Accounting {
         // CPUs can be compared.
         let same_rows = other.rows_id == self.rows_id;
         let below = |now: [u64; 5], shown: [u64; 5]| now.iter().zip(shown).any(|(a, b)| *a < b);
-        let mut rows = self.rows.iter().take(kept(self.cpus)).zip(&other.rows);
+        let mut rows = self.rows.iter().take(row_count(self.cpus)).zip(&other.rows);
         if (same_rows && rows.any(|(shown, now)| below(now.shown, shown.shown)))
             || below(other.total(), self.total())
         {
@@ -1051,7 +1051,7 @@ struct Tracked<'l> {
 
 fn tracked(rows: &mut [Row; TRACKED], n: NonZero<u64>) -> Tracked<'_> {
     Tracked {
-        rows: rows.get_mut(..kept(n.get())).unwrap_or_default(),
+        rows: rows.get_mut(..row_count(n.get())).unwrap_or_default(),
         width: if n.get() > TRACKED as u64 { n.get() } else { 1 },
     }
 }

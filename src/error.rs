@@ -1,13 +1,13 @@
-//! Why the library could not give the container's answer.
+//! Why the library could not give the container's value.
 #![forbid(unsafe_code)]
 
 use crate::sys::Errno;
 
-/// Why the library cannot give the container's answer.
+/// Why the library cannot give the container's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ErrorKind {
-    /// The container's cgroup was not found, or is the real root: nothing to tell.
+    /// The container's cgroup was not found, or is the real root: there is no value to show.
     NoContainer,
     /// A file of the cgroup or of the kernel could not be read or understood.
     Unreadable,
@@ -26,11 +26,11 @@ impl ErrorKind {
     pub fn text(self) -> &'static [u8] {
         match self {
             ErrorKind::NoContainer => b"no cgroup of its own, or none that can be seen",
-            ErrorKind::Unreadable => b"a file that the answer needs cannot be read",
+            ErrorKind::Unreadable => b"a file that the content needs cannot be read",
             ErrorKind::NoMemoryFile => b"no memory file can be made",
             ErrorKind::FileSizeLimit => b"RLIMIT_FSIZE forbids writing a memory file",
             ErrorKind::NoDescriptor => b"no descriptor is left",
-            ErrorKind::NoMemory => b"no memory for the answer",
+            ErrorKind::NoMemory => b"no memory for the content",
         }
     }
 
@@ -47,5 +47,5 @@ impl ErrorKind {
     }
 }
 
-/// ErrorKind, and the kernel's word on it.
+/// What went wrong, and the kernel's error number (0: none).
 pub type Failure = (ErrorKind, Errno);

@@ -1,10 +1,10 @@
-//! Working memory for one answer. The library never uses the program's heap, because a hook can run
-//! inside `malloc`'s own initialisation, in a signal handler or in a `vfork` child, and on a
-//! stack of 16 KiB.
+//! Working memory for one read of a virtual file or one call. The library never uses the program's heap,
+//! because a hook can run inside `malloc`'s own initialisation, in a signal handler or in a `vfork` child,
+//! and on a stack of 16 KiB.
 //!
-//! The process caches a few blocks between answers, so that a program that reads every second does not map
-//! and fault each time. Taking a block exchanges one pointer. A caller that finds no block (a fifth thread,
-//! a signal handler that interrupted another answer) maps its own block and waits for nothing.
+//! The process caches a few blocks, so that a program that reads every second does not map and fault each
+//! time. Taking a block exchanges one pointer. A caller that finds no block (a fifth thread,
+//! a signal handler that interrupted another read) maps its own block and waits for nothing.
 
 use crate::sys::process::let_others_run;
 use crate::sys::{Errno, map, unmap, wipe_on_fork};
@@ -22,9 +22,9 @@ const LARGE: usize = 64 << 20;
 
 /// Cached blocks, for a few threads that read at the same time. If each of them mapped and unmapped its
 /// block, they would wait for each other on the lock of the program's memory map.
-static KEPT: [AtomicPtr<u8>; 4] = [const { AtomicPtr::new(null_mut()) }; 4];
+static CACHED: [AtomicPtr<u8>; 4] = [const { AtomicPtr::new(null_mut()) }; 4];
 
-/// A block of memory for one answer.
+/// A block of working memory.
 pub struct Block {
     start: *mut u8,
     length: usize,
@@ -33,12 +33,12 @@ pub struct Block {
 impl Block {
     /// A cached block, or a new one.
     pub fn ordinary() -> Result<Block, Errno> {
-        let kept = KEPT
+        let cached = CACHED
             .iter()
             .map(|slot| slot.swap(null_mut(), Ordering::Acquire))
-            .find(|kept| !kept.is_null());
-        let start = match kept {
-            Some(kept) => kept,
+            .find(|cached| !cached.is_null());
+        let start = match cached {
+            Some(cached) => cached,
             None => map(ORDINARY)?,
         };
         Ok(Block {
@@ -47,7 +47,7 @@ impl Block {
         })
     }
 
-    /// A block for an answer that did not fit an ordinary one.
+    /// A block for a result that did not fit an ordinary one.
     pub fn large() -> Result<Block, Errno> {
         Ok(Block {
             start: map(LARGE)?,
@@ -58,7 +58,7 @@ impl Block {
     /// The whole block, to be divided.
     pub fn arena(&mut self) -> Arena<'_> {
         // SAFETY: start and length describe a mapping that this block owns. The kernel or an earlier
-        // answer initialised it. The exclusive borrow of `self` prevents a second arena.
+        // use initialised it. The exclusive borrow of `self` prevents a second arena.
         let free = unsafe { core::slice::from_raw_parts_mut(self.start, self.length) };
         Arena { free }
     }
@@ -73,7 +73,7 @@ pub fn map_before_block(length: usize) -> Result<*mut u8, Errno> {
         slot.compare_exchange(null_mut(), block, Ordering::Release, Ordering::Relaxed)
             .is_ok()
     };
-    if !KEPT.iter().any(keep) {
+    if !CACHED.iter().any(keep) {
         // SAFETY: the end of a new mapping, which nothing else uses.
         unsafe { unmap(block, ORDINARY) };
     }
@@ -83,15 +83,15 @@ pub fn map_before_block(length: usize) -> Result<*mut u8, Errno> {
 /// Does `work` in an ordinary block, and again in a large block if the ordinary one was too small.
 pub fn work_in_block<T, E>(
     out_of_memory: impl Fn(Errno) -> E,
-    is_no_room: impl Fn(&E) -> bool,
+    is_too_small: impl Fn(&E) -> bool,
     mut work: impl FnMut(Arena) -> Result<T, E>,
 ) -> Result<T, E> {
     let mut block = Block::ordinary();
     let mut is_large = false;
-    // One call of `work`: a second one would double the code of every answer.
+    // One call of `work`: a second one would double the code of every renderer.
     loop {
         match work(block.map_err(&out_of_memory)?.arena()) {
-            Err(e) if is_no_room(&e) && !is_large => {
+            Err(e) if is_too_small(&e) && !is_large => {
                 is_large = true;
                 block = Block::large();
             }
@@ -106,7 +106,7 @@ impl Drop for Block {
             slot.compare_exchange(null_mut(), self.start, Ordering::Release, Ordering::Relaxed)
                 .is_ok()
         };
-        if self.length == ORDINARY && KEPT.iter().any(keep) {
+        if self.length == ORDINARY && CACHED.iter().any(keep) {
             return;
         }
         // SAFETY: the block is ours alone and its borrows have ended with it.
@@ -131,7 +131,7 @@ impl<'m> Arena<'m> {
         fill: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
     ) -> Result<&'m [u8], Errno> {
         let written = fill(self.free)?;
-        self.alloc(written).map(|piece| &*piece)
+        self.alloc(written).map(|allocated| &*allocated)
     }
 
     /// An arena over the free bytes. Its allocations end with it, and the bytes are reused: touching
@@ -156,21 +156,21 @@ impl<'m> Arena<'m> {
     /// Allocates `length` bytes.
     pub fn alloc(&mut self, length: usize) -> Result<&'m mut [u8], Errno> {
         match core::mem::take(&mut self.free).split_at_mut_checked(length) {
-            Some((piece, rest)) => {
+            Some((allocated, rest)) => {
                 self.free = rest;
-                Ok(piece)
+                Ok(allocated)
             }
             None => Err(Errno::BUFFER_TOO_SMALL),
         }
     }
 
-    /// All free bytes, for the last text of an answer.
+    /// All free bytes, for the text that is rendered last.
     pub fn rest(self) -> &'m mut [u8] {
         self.free
     }
 }
 
-/// Data that a process caches between answers.
+/// Data that a process caches between reads.
 ///
 /// # Safety
 /// All bytes zero must be a value of the type, and the type must need no drop.
@@ -180,11 +180,11 @@ impl<'m> Arena<'m> {
     /// Moves `value` into the arena.
     pub fn keep<T: Copy>(&mut self, value: T) -> Result<&'m T, Errno> {
         self.align::<T>()?;
-        let cgroups = self.alloc(size_of::<T>())?.as_mut_ptr().cast::<T>();
+        let start = self.alloc(size_of::<T>())?.as_mut_ptr().cast::<T>();
         // SAFETY: aligned, as large as a T, and ours for 'm.
         unsafe {
-            cgroups.write(value);
-            Ok(&*cgroups)
+            start.write(value);
+            Ok(&*start)
         }
     }
 
@@ -196,11 +196,11 @@ impl<'m> Arena<'m> {
     /// A value of zeros.
     pub fn zeroed<T: Zeroed>(&mut self) -> Result<&'m mut T, Errno> {
         self.align::<T>()?;
-        let cgroups = self.alloc(size_of::<T>())?;
-        cgroups.fill(0);
-        let cgroups = cgroups.as_mut_ptr().cast::<T>();
+        let start = self.alloc(size_of::<T>())?;
+        start.fill(0);
+        let start = start.as_mut_ptr().cast::<T>();
         // SAFETY: aligned, as large as a T, zeroed, which is a T, and ours for 'm.
-        Ok(unsafe { &mut *cgroups })
+        Ok(unsafe { &mut *start })
     }
 }
 
@@ -208,18 +208,18 @@ impl<'m> Arena<'m> {
 /// `fork` gets zeros again (Linux 4.14 and later), so that the child inherits no half-written value
 /// and no lock of its parent.
 pub fn forget_on_fork<T: Zeroed + Sync>() -> Result<&'static T, Errno> {
-    let cgroups = map(size_of::<T>())?;
-    wipe_on_fork(cgroups, size_of::<T>());
+    let start = map(size_of::<T>())?;
+    wipe_on_fork(start, size_of::<T>());
     // SAFETY: a fresh mapping, page-aligned, at least as large as a T, zeroed, which is a T.
-    Ok(unsafe { &*cgroups.cast::<T>() })
+    Ok(unsafe { &*start.cast::<T>() })
 }
 
 /// The same, but a child made by `fork` gets a copy.
 #[cfg(feature = "preload")]
 pub fn keep_on_fork<T: Zeroed + Sync>() -> Result<&'static T, Errno> {
-    let place = map(size_of::<T>())?;
+    let start = map(size_of::<T>())?;
     // SAFETY: a fresh mapping, page-aligned, at least as large as a T, zeroed, which is a T.
-    Ok(unsafe { &*place.cast::<T>() })
+    Ok(unsafe { &*start.cast::<T>() })
 }
 
 /// A value behind a lock that is only ever tried, never waited for.

@@ -110,7 +110,7 @@ pub const NAMES: [Name; 10] = {
         name(
             "sampler",
             "on, off",
-            "off: nothing runs in the background, load averages are bridged from CPU time",
+            "off: nothing runs in the background, load averages are extrapolated from CPU time",
         ),
         name(
             "io_uring",
@@ -122,7 +122,11 @@ pub const NAMES: [Name; 10] = {
             "globs with : between",
             "programs, by the path of their executable, that see the host",
         ),
-        name("log", "off, warn, debug", "what is said on stderr"),
+        name(
+            "log",
+            "off, warn, debug",
+            "which messages are written to stderr",
+        ),
     ]
 };
 

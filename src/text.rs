@@ -126,7 +126,7 @@ pub struct Out<'b> {
 }
 
 impl<'b> Out<'b> {
-    /// An empty text that may grow to `room.len()` bytes.
+    /// An empty text that may grow to `buffer.len()` bytes.
     pub fn new(buffer: &'b mut [u8]) -> Self {
         Out {
             buffer,

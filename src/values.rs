@@ -168,7 +168,7 @@ impl MemoryStat {
         };
         let mut found = false;
         for (key, bytes) in pairs {
-            let counter = Name::find(names, key).and_then(|place| counters.get_mut(place));
+            let counter = Name::find(names, key).and_then(|index| counters.get_mut(index));
             if let Some(counter) = counter {
                 **counter = bytes;
                 found = true;
@@ -179,14 +179,14 @@ impl MemoryStat {
 
     /// The value in bytes of the line `name` of `/proc/meminfo`.
     pub fn meminfo_line(&self, name: &[u8]) -> Option<u64> {
-        let place = Name::find(const { &Self::MEMINFO }, name)?;
-        self.bytes().get(place).copied()
+        let index = Name::find(const { &Self::MEMINFO }, name)?;
+        self.bytes().get(index).copied()
     }
 
     /// The value in bytes of the line `nr_` + `name` of `/proc/vmstat`.
     pub fn vmstat_line(&self, name: &[u8]) -> Option<u64> {
-        let place = Name::find(const { &Self::VMSTAT }, name)?;
-        self.bytes().get(place).copied()
+        let index = Name::find(const { &Self::VMSTAT }, name)?;
+        self.bytes().get(index).copied()
     }
 }
 
@@ -222,7 +222,7 @@ pub struct CpuTime<'m> {
     pub throttled_us: u64,
     /// Periods in which the quota ran out.
     pub nr_throttled: u64,
-    /// The level of the cgroup that sets the quota: 1 is the container's own cgroup, 2 its parent. 0 if
+    /// The cgroup that sets the quota, as a number: 1 is the container's own cgroup, 2 its parent. 0 if
     /// there is no quota, [`CpuTime::NOT_READ`] if it was not read; the two counters are then 0.
     pub throttled_at: u64,
     /// How long its tasks waited for a CPU; `None` if that was not read.

@@ -123,7 +123,7 @@ fn no_process_sees_a_step_back_when_limits_change() {
     std::fs::remove_dir_all(&directory).unwrap();
 }
 
-/// As the fault was found: the limit is 2 CPUs, then 1, then 2 again, with an old and a new process.
+/// The limit is 2 CPUs, then 1, then 2 again, with an old and a new process.
 #[test]
 fn old_and_new_processes_agree_after_a_limit_went_down_and_up() {
     let directory = std::env::temp_dir().join(format!("proclens-agree-{}", std::process::id()));
@@ -159,8 +159,8 @@ fn old_and_new_processes_agree_after_a_limit_went_down_and_up() {
     std::fs::remove_dir_all(&directory).unwrap();
 }
 
-/// Threads without shared state: each takes a later moment from the same clock; what a thread reads
-/// afterwards is never less than what another has read before.
+/// Threads without shared state: each takes a later moment from the same clock. A thread never reads less
+/// than another thread has read before.
 #[test]
 fn threads_without_shared_state_see_no_step_back() {
     let accounts = Box::<ProcessAccounts>::default();

@@ -16,7 +16,7 @@ use support::{MIB, Plan, c_program, converse, library, program, skipped};
 
 const EMULATOR: &str = "qemu-aarch64-static";
 const COMPILER: &str = "aarch64-linux-gnu-gcc";
-/// Where Debian's cross compiler has arm64's glibc.
+/// The directory of arm64's glibc in Debian's cross compiler.
 const SYSROOT: &str = "/usr/aarch64-linux-gnu";
 
 const REGRESSIONS: [&str; 18] = [

@@ -1,6 +1,6 @@
-//! The shared object in front of programs of every sort of build, under the tools that look into
-//! programs, and beside other preload libraries: it loads, says nothing, and answers where it can.
-//! Needs no container: a limit that the user sets makes one.
+//! The shared object in programs of every kind of build, under debuggers and tracers, and beside other preload
+//! libraries: it loads, prints nothing, and shows the container. Needs no container: a limit that the user sets
+//! takes its place.
 
 mod support;
 
@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 
 use support::{fetched, library, program, skipped};
 
-/// What `PROCLENS_MEMORY=64M` makes the first line of /proc/meminfo.
+/// The first line of /proc/meminfo with `PROCLENS_MEMORY=64M`.
 const LIMITED: &str = "MemTotal:          65536 kB";
 
 const READS: &str = r#"
@@ -52,7 +52,7 @@ fn build(name: &str, source: &str, options: &[&str]) -> Option<PathBuf> {
     Some(out)
 }
 
-/// Runs `words` with these preloads, and with a limit that shows whether the library answers.
+/// Runs `words` with these preloads, and with a limit that shows whether the library is active.
 fn run<S: AsRef<std::ffi::OsStr>>(words: &[S], preload: &str, more: &[(&str, &str)]) -> Output {
     let (first, rest) = words.split_first().expect("a program");
     let mut command = Command::new("/usr/bin/env");
@@ -73,24 +73,24 @@ fn ours() -> String {
     library().to_str().expect("a plain path").to_owned()
 }
 
-fn said(output: &Output) -> (String, String) {
+fn printed(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// Succeeds, complains of nothing and shows the container.
+/// Checks that the program succeeds, prints no error and shows the container.
 #[track_caller]
-fn answers(output: &Output) {
-    let (stdout, stderr) = said(output);
+fn shows_container(output: &Output) {
+    let (stdout, stderr) = printed(output);
     assert!(output.status.success(), "{output:?}");
     assert!(stdout.contains(LIMITED), "{stdout}{stderr}");
     assert_eq!(stderr, "");
 }
 
-/// Succeeds, complains of nothing and shows what the kernel says.
+/// Checks that the program succeeds, prints no error and shows the kernel's value.
 #[track_caller]
 fn untouched(output: &Output) {
-    let (stdout, stderr) = said(output);
+    let (stdout, stderr) = printed(output);
     assert!(output.status.success(), "{output:?}");
     assert!(
         stdout.contains("MemTotal:") && !stdout.contains(LIMITED),
@@ -122,14 +122,14 @@ fn every_layout_of_a_program() {
             continue;
         };
         for more in [&[][..], &[("LD_BIND_NOW", "1")], &[("LD_BIND_NOT", "1")]] {
-            answers(&run(&[&program], &ours(), more));
+            shows_container(&run(&[&program], &ours(), more));
         }
         untouched(&run(&[&program], "", &[]));
     }
 }
 
-/// A hook calls the next definition, as the program would without the hook: also a definition in a library
-/// of the program, the first of many or the last.
+/// A hook calls the next definition, as the program would without the hook. That definition can be in any
+/// library of the program.
 #[test]
 fn a_function_of_the_programs_own_libraries() {
     const CALLS: &str = r#"
@@ -162,7 +162,7 @@ int main(void) {
         for preload in ["", &ours()] {
             let output = run(&[&program], preload, &[]);
             assert_eq!(
-                said(&output),
+                printed(&output),
                 ("47 4096\n".to_owned(), String::new()),
                 "{name}"
             );
@@ -172,8 +172,8 @@ int main(void) {
 
 #[test]
 fn sanitizers() {
-    // The shared runtime of the address sanitizer wants to be first of all preloads, and ends the
-    // program over any other one unless it is told not to look.
+    // The shared runtime of the address sanitizer must be the first preload. It ends a program with any other
+    // one, unless an option disables this check.
     let order = ("ASAN_OPTIONS", "verify_asan_link_order=0");
     for (name, options, more) in [
         (
@@ -190,12 +190,12 @@ fn sanitizers() {
         };
         let without = run(&[&program], "", more);
         if !without.status.success() {
-            let (_, why) = said(&without);
+            let (_, why) = printed(&without);
             let why = why.lines().next().unwrap_or_default();
             skipped(&format!("{name} does not run here by itself: {why}"));
             continue;
         }
-        answers(&run(&[&program], &ours(), more));
+        shows_container(&run(&[&program], &ours(), more));
     }
 }
 
@@ -211,7 +211,7 @@ fn valgrind() {
         "--leak-check=full".as_ref(),
         reads.as_os_str(),
     ];
-    answers(&run(&words, &ours(), &[]));
+    shows_container(&run(&words, &ours(), &[]));
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn debugger() {
         reads.to_str().expect("a plain path"),
     ];
     let output = run(&words, "", &[]);
-    let (stdout, stderr) = said(&output);
+    let (stdout, stderr) = printed(&output);
     if stderr.contains("ptrace") {
         return skipped("gdb may not trace here");
     }
@@ -266,8 +266,8 @@ fn audited() {
         return;
     };
     let audit = [("LD_AUDIT", audit.to_str().expect("a plain path"))];
-    answers(&run(&[&reads], &ours(), &audit));
-    // As an auditor itself it is none, and is let go.
+    shows_container(&run(&[&reads], &ours(), &audit));
+    // Loaded as an auditor, the library is none and is unloaded.
     let output = run(&[&reads], "", &[("LD_AUDIT", &ours())]);
     assert!(output.status.success(), "{output:?}");
 }
@@ -302,7 +302,7 @@ fn static_programs() {
     if output.status.code() == Some(77) {
         return skipped("a static program cannot load libm here");
     }
-    let (stdout, stderr) = said(&output);
+    let (stdout, stderr) = printed(&output);
     assert_eq!(
         (output.status.code(), stdout.as_str()),
         (Some(0), "9 1\n"),
@@ -311,7 +311,7 @@ fn static_programs() {
     assert_eq!(stderr, "");
 }
 
-/// Loaded by a program at its own time, and let go of again.
+/// A program loads the library with dlopen and unloads it again.
 #[test]
 fn loaded_late() {
     let source = r#"
@@ -338,7 +338,7 @@ fn loaded_late() {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// A program whose rights are more than its user's: the linker ignores the path, and says nothing.
+/// A program with more rights than its user: the linker ignores the path without a message.
 #[test]
 fn setuid_and_file_capabilities() {
     let Some(setpriv) = program("setpriv") else {
@@ -348,7 +348,7 @@ fn setuid_and_file_capabilities() {
     if unsafe { libc::geteuid() } != 0 {
         return skipped("not root");
     }
-    // Where another user may go.
+    // A directory that another user may enter.
     let directory = std::env::temp_dir().join(format!("proclens-rights-{}", std::process::id()));
     fs::create_dir_all(&directory).expect("a directory");
     let mode = |path: &Path, mode| {
@@ -379,7 +379,7 @@ fn setuid_and_file_capabilities() {
     };
     let plain = copy(&cat, "plain");
     mode(&plain, 0o755);
-    answers(&as_nobody(&plain));
+    shows_container(&as_nobody(&plain));
     let setuid = copy(&cat, "setuid");
     mode(&setuid, 0o4755);
     let (shown, status) = (as_nobody(&setuid), nosuid(&directory));
@@ -409,14 +409,14 @@ fn setuid_and_file_capabilities() {
 
 fn nosuid(directory: &Path) -> bool {
     let path = std::ffi::CString::new(directory.to_str().expect("a plain path")).expect("a path");
-    // SAFETY: the path is a C string, and the struct is the kernel's to fill.
+    // SAFETY: the path is a C string, and the kernel fills the struct.
     unsafe {
         let mut found: libc::statvfs = std::mem::zeroed();
         libc::statvfs(path.as_ptr(), &mut found) == 0 && found.f_flag & libc::ST_NOSUID != 0
     }
 }
 
-/// Runs, untouched; the linker's message is its own.
+/// A 32-bit program runs unchanged; only the linker prints a message.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn program_of_32_bits() {
@@ -450,7 +450,7 @@ fn program_of_32_bits() {
         return;
     };
     let output = run(&[&runs], &ours(), &[]);
-    let (stdout, stderr) = said(&output);
+    let (stdout, stderr) = printed(&output);
     assert!(
         output.status.success() && stdout == "runs\n",
         "{stdout}{stderr}"
@@ -483,16 +483,15 @@ fn beside_other_preloads() {
         };
         let (ours, other) = (ours(), other.display().to_string());
         for preload in [format!("{ours}:{other}"), format!("{other}:{ours}")] {
-            answers(&run(&cat, &preload, more));
-            // A program with threads and many allocations, of an interpreter that is not here in every
-            // image.
+            shows_container(&run(&cat, &preload, more));
+            // A program with threads and many allocations. Not every image has its interpreter.
             if let Some(python) = program("python3") {
                 let script = "import threading\n\
                     ts = [threading.Thread(target=lambda: [bytearray(999) for _ in range(999)]) for _ in range(8)]\n\
                     [t.start() for t in ts]; [t.join() for t in ts]\n\
                     print(open('/proc/meminfo').readline())";
                 let words = [python.to_str().expect("a plain path"), "-c", script];
-                answers(&run(&words, &preload, more));
+                shows_container(&run(&words, &preload, more));
             }
         }
     }
@@ -507,10 +506,10 @@ fn beside_other_preloads() {
             ours()
         ),
     );
-    // fakeroot puts its own in front of what there is.
+    // fakeroot adds its own library in front of the others.
     for (script, preload) in [(inner, ours()), (&both, String::new())] {
         let output = run(&[fakeroot, "sh", "-c", script], &preload, &[]);
-        answers(&output);
-        assert!(said(&output).0.starts_with("0\n"), "{output:?}");
+        shows_container(&output);
+        assert!(printed(&output).0.starts_with("0\n"), "{output:?}");
     }
 }

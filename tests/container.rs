@@ -1,5 +1,5 @@
-//! Real programs in real containers: what they say is what the container's own cgroup files say,
-//! read from outside. Runs on cgroup v1, v2 and hybrids, as the machine is.
+//! Real programs in real containers print the values of the container's own cgroup files, which the tests read
+//! from outside. Runs on cgroup v1, v2 and hybrids, as the machine has it.
 
 mod support;
 
@@ -12,10 +12,10 @@ use procfs::prelude::*;
 use procfs::{CpuInfo, ExplicitSystemInfo, KernelStats, LoadAverage, Meminfo, Uptime};
 use support::{Container, GIB, Limits, MIB, Plan, c_program, field, skipped};
 
-/// What moves while a program starts and ends.
+/// The difference that the start and end of a program can make, bytes.
 const SLACK: f64 = (8 * MIB) as f64;
 
-/// Something to be seen: 64 MiB of shared memory.
+/// Shared memory of 64 MiB, which a program can show.
 const SHARED: u64 = 64 * MIB;
 const FILL: &str =
     "mount -t tmpfs none /dev/shm; head -c 67108864 /dev/zero >/dev/shm/proclens-test";
@@ -24,7 +24,7 @@ fn host(file: &str, name: &str) -> f64 {
     field(&std::fs::read_to_string(file).expect(file), name)
 }
 
-/// `of` lies where the cgroup's value was before and after it was asked.
+/// Checks that `of` is between the cgroup's value before and after the program read it.
 #[track_caller]
 fn between(what: &str, of: f64, before: f64, after: f64, slack: f64) {
     let (low, high) = (before.min(after) - slack, before.max(after) + slack);
@@ -34,7 +34,7 @@ fn between(what: &str, of: f64, before: f64, after: f64, slack: f64) {
     );
 }
 
-/// The columns of a line.
+/// The columns of a line of a table.
 fn columns<'t>(text: &'t str, line: &str) -> Vec<&'t str> {
     text.lines()
         .find(|l| l.trim_start().starts_with(line))
@@ -43,7 +43,7 @@ fn columns<'t>(text: &'t str, line: &str) -> Vec<&'t str> {
         .collect()
 }
 
-/// `uptime` says the container's age, not the machine's: minutes, in a slow VM some.
+/// Checks that `uptime` prints the container's age, not the machine's: minutes, or more in a slow VM.
 fn is_young(uptime: &str) -> bool {
     (0..5).any(|minutes| uptime.contains(&format!(" up {minutes} min")))
 }
@@ -54,7 +54,7 @@ fn number(text: &str) -> f64 {
         .unwrap_or_else(|_| panic!("{text} is no number"))
 }
 
-/// Runs `words` and hands its text on with the headroom before and after, in bytes.
+/// Runs `words` and returns its output, and the headroom before and after, in bytes.
 fn with_headroom(container: &Container, limit: u64, words: &str) -> (String, f64, f64) {
     let headroom = || limit.saturating_sub(container.usage()) as f64;
     let before = headroom();
@@ -72,7 +72,7 @@ fn check_free(container: &Container, limit: u64, command: &str) {
     assert!(cache >= SHARED as f64 && cache < limit as f64, "{text}");
     assert!(available >= free && available < total, "{text}");
     assert!(used > 0.0 && used < total, "{text}");
-    // The control: without the library the machine is seen.
+    // The control: without the library the program sees the machine.
     let text = container.without(command);
     assert_ne!(number(columns(&text, "Mem:")[1]), limit as f64, "{text}");
 }
@@ -147,7 +147,7 @@ fn uptime_and_load() {
         between("load", *shown, number(before[i]), number(load[i]), 0.01);
     }
     let (running, total) = load[3].split_once('/').expect("running/total");
-    // cat, sleep: what can be seen in this PID namespace.
+    // cat and sleep are the tasks of this PID namespace.
     assert!(
         number(running) >= 1.0 && (2.0..6.0).contains(&number(total)),
         "{load:?}"
@@ -158,7 +158,7 @@ fn uptime_and_load() {
     );
 }
 
-/// The containers of a pod see each other's tasks, and only their own count as running.
+/// The containers of a pod see each other's tasks. Only a container's own tasks count as running.
 #[test]
 fn shared_pid_namespace() {
     needs_containers!();
@@ -174,17 +174,17 @@ fn shared_pid_namespace() {
         [number(running), stat, number(total)]
     };
     let words = ["cat", "/proc/loadavg", "/proc/stat"];
-    // Whom the quota stops does not run.
+    // A task that the quota throttles does not run.
     let mut own = (0..50).map(|_| counts(one.program(&words)));
     assert!(own.any(|own| own[0] >= 2.0 && own[1] >= 2.0 && own[2] >= 5.0));
-    // The cat alone, beside all that it sees.
+    // Only cat runs, of all tasks that it sees.
     for _ in 0..10 {
         let others = counts(one.program(&words).charged_to(&other));
         assert!(others[..2] == [1.0; 2] && others[2] >= 5.0, "{others:?}");
     }
 }
 
-/// Also where no shared state keeps order, and each is in the other's way.
+/// Also without shared state, when threads read at the same time.
 #[test]
 fn threads_see_no_step_back_in_stat() {
     needs_containers!();
@@ -219,7 +219,7 @@ print(back[:5])";
     }
 }
 
-/// The numbers of CPUs and pages that small programs say.
+/// Checks the numbers of CPUs and pages that small programs print.
 fn check_numbers(container: &Container, cpus: u64, limit: u64) {
     check_numbers_from(container, 0, cpus, limit);
 }
@@ -274,7 +274,7 @@ fn nproc_and_getconf() {
 #[test]
 fn python() {
     needs_containers!();
-    // Debian's own: what else is called so may be a script that starts another.
+    // Debian's own path: another file of that name may be a script that starts it.
     let Some(python) = std::path::Path::new("/usr/bin/python3").canonicalize().ok() else {
         return skipped("no python3 here");
     };
@@ -351,13 +351,13 @@ fn nested_limits() {
         quota: Some((quota, 100_000)),
         ..Limits::default()
     };
-    // The outer one is the tighter.
-    // (v1 takes no quota above the outer one's.)
+    // The outer cgroup has the tighter limits.
+    // (v1 accepts no quota above that of the outer cgroup.)
     let plan = Plan::new().memory(512 * MIB);
     let container = plan.parent(outer(256 * MIB, 100_000)).start();
     check_numbers(&container, 1, 256 * MIB);
     drop(container);
-    // The inner one is.
+    // The inner cgroup has the tighter limits.
     let plan = Plan::new().memory(128 * MIB).quota(100_000, 100_000);
     let container = plan.parent(outer(GIB, 200_000)).start();
     check_numbers(&container, 1, 128 * MIB);
@@ -380,7 +380,7 @@ fn unlimited() {
     let container = Plan::new().setup(FILL).start();
     let cpus = container.cpus;
     check_numbers(&container, cpus, u64::MAX);
-    // The size is the machine's, the use is the container's.
+    // The size is that of the machine, the usage is that of the container.
     let available = || host("/proc/meminfo", "MemAvailable");
     let before = available();
     let text = container.with("cat /proc/meminfo");
@@ -417,7 +417,7 @@ fn swap() {
 fn cpu_and_cpuset_in_different_cgroups() {
     needs_containers!();
     let machine = Plan::new().cpus();
-    // The quota is the tighter, then the cpuset.
+    // First the quota is tighter, then the cpuset.
     let all = if machine > 1 {
         format!("0-{}", machine - 1)
     } else {
@@ -461,7 +461,7 @@ fn systemd_as_pid_1() {
     assert!(first.contains("/init.scope"), "{first}");
     check_numbers(&container, container.cpus, 512 * MIB);
     check_free(&container, 512 * MIB, "free -b");
-    // A service below, with a limit of its own, still sees the one machine.
+    // A service below it, with a limit of its own, still sees the whole container.
     let mut enter = String::new();
     for controller in ["memory", "cpu", "cpuset", "cpuacct"] {
         let service = container.directory(controller).join("some.service");
@@ -501,7 +501,7 @@ fn limits_change_while_a_program_runs() {
     ] {
         container.set_memory(mib * MIB);
         container.set_quota(quota, 100_000);
-        talk.say("now");
+        talk.send("now");
         let cpus = machine.min(quota.unsigned_abs().div_ceil(100_000));
         let expected = format!("{0} {0} {cpus} {cpus}", mib << 10);
         assert_eq!(talk.line(), Some(expected));
@@ -513,8 +513,8 @@ fn limits_change_while_a_program_runs() {
 fn limit_changes_while_top_runs() {
     needs_containers!();
     let container = Plan::usual().start();
-    // Into a pipe top writes when its buffer is full: it is watched from outside, and the limit
-    // changes between two of its readings.
+    // With a pipe as output, top writes when its buffer is full. So the test watches its reads from outside, and
+    // changes the limit between two of them.
     let start = Instant::now();
     container.with("top -b -n1");
     let delay = start.elapsed().as_secs_f64().mul_add(4.0, 0.5).max(2.0);
@@ -591,7 +591,7 @@ fn files_and_calls_agree() {
         ] {
             assert_eq!(of(name) as u64, container.cpus, "{name}");
         }
-        // The control, and the numbers that are the kernel's own.
+        // The control: the same numbers without the library, which are the kernel's.
         let text_with = text;
         let text = container.without(values.to_str().expect("a plain path"));
         for name in ["nprocessors_conf", "get_nprocs_conf", "possible"] {
@@ -651,7 +651,7 @@ fn procfs_reads_the_same() {
         let truth = container.memory_stat(v1, v2) as f64;
         between(v2, ours as f64, truth, truth, SLACK / 2.0);
     }
-    // The lines are the machine's, in its order.
+    // The lines are those of the machine, in the same order.
     let names = |text: &str| -> Vec<String> {
         text.lines()
             .map(|l| l.split(':').next().unwrap_or_default().to_string())
@@ -670,7 +670,7 @@ fn procfs_reads_the_same() {
         page_size: 4096,
         is_little_endian: true,
     };
-    // Some work, so that there is CPU time to be told: on a busy machine it takes longer.
+    // Some work, so that there is CPU time to report. It takes longer on a busy machine.
     for _ in 0..60 {
         container
             .program(&["timeout", "1", "sh", "-c", "while :; do :; done"])
@@ -711,7 +711,7 @@ fn time_adds_up() {
     needs_containers!();
     let container = Plan::usual().start();
     let cpus = container.cpus as f64;
-    // Twice, by processes of one container: no field goes back, and the sum is the CPUs' time.
+    // Two processes of one container read: no field steps back, and the sum is the CPUs' time.
     let look = "cat /proc/uptime; head -n1 /proc/stat; cat /proc/uptime";
     let text = container.with_shell(&format!("{look}; sleep 2; {look}"));
     let rows: Vec<Vec<f64>> = text
@@ -728,13 +728,13 @@ fn time_adds_up() {
         assert!(after >= before, "field {field} goes back: {text}");
     }
     let total: f64 = cpu2.iter().sum::<f64>() - cpu1.iter().sum::<f64>();
-    // Each was read between two readings of the time; a tick per CPU at either end.
+    // Each read lies between two readings of the clock; a tick per CPU is allowed at either end.
     let ticks = |from: usize, to: usize| (rows[to][0] - rows[from][0]) * 100.0 * cpus;
     between("ticks", total, ticks(2, 3), ticks(0, 5), 2.0 * cpus + 1.0);
 }
 
-/// A process that keeps asking shows the cgroup it was moved to within a second, however often it
-/// has been found where it was before.
+/// A process that reads again and again shows the cgroup that it was moved to within a second, however often
+/// it has found its old cgroup before.
 #[test]
 fn moved_process() {
     needs_containers!();
@@ -747,7 +747,7 @@ fn moved_process() {
         std::fs::write(container.directory("memory").join("cgroup.procs"), &pid).expect("moved");
     };
     to(&first);
-    // Found, found again, and then twice seen to be where it was.
+    // The first read finds the cgroup, the second one stores the revalidation data, two more use it.
     for pause_ms in [0, 1100, 1100, 1100] {
         assert_eq!(shown(pause_ms), 512);
     }
@@ -759,12 +759,11 @@ fn moved_process() {
     assert_eq!(shown(1000), 512);
 }
 
-/// A shell with the library, outside of all containers, that runs a loop over lines: it says a number for
-/// each.
+/// A shell with the library, outside of all containers. It prints one number for each line that it reads.
 struct Reader {
     shell: Child,
     ask: ChildStdin,
-    said: Lines<BufReader<ChildStdout>>,
+    lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Reader {
@@ -777,14 +776,14 @@ impl Reader {
             .spawn()
             .expect("sh");
         let ask = shell.stdin.take().expect("a pipe");
-        let said = BufReader::new(shell.stdout.take().expect("a pipe")).lines();
-        Reader { shell, ask, said }
+        let lines = BufReader::new(shell.stdout.take().expect("a pipe")).lines();
+        Reader { shell, ask, lines }
     }
 
     fn says_after(&mut self, pause_ms: u64) -> u64 {
         sleep(Duration::from_millis(pause_ms));
-        writeln!(self.ask, "now").expect("it listens");
-        let line = self.said.next().expect("it answers").expect("text");
+        writeln!(self.ask, "now").expect("a pipe with a reader");
+        let line = self.lines.next().expect("a line").expect("text");
         line.parse().expect("a number")
     }
 }
@@ -796,13 +795,13 @@ impl Drop for Reader {
     }
 }
 
-/// It takes nothing of the first one's CPU time along, neither to its own eyes nor to those of the
-/// container that it comes to.
+/// A process that moves to another container takes no CPU time along: neither it nor the other container
+/// shows time of the first container.
 #[test]
 fn moved_process_and_cpu_time() {
     needs_containers!();
     let [first, second] = [(); 2].map(|()| Plan::new().quota(100_000, 100_000).start());
-    // Two seconds of CPU time, however long they take.
+    // Two seconds of CPU time, which may take longer on the clock.
     let burn = "exec 2>/dev/null; sh -c 'ulimit -t 2; while :; do :; done'; true";
     first.program(&["sh", "-c", burn]).output().text();
     let script = "while read -r l; do read -r n user nice system r </proc/stat; echo $((user + nice + system)); done";
@@ -823,7 +822,7 @@ fn moved_process_and_cpu_time() {
     assert!(other < 100.0, "{other}");
 }
 
-/// In the machine's root cgroup a limit that the user sets is the only limit: files and calls agree on it.
+/// In the machine's root cgroup a limit that the user sets is the only limit, and files and calls agree.
 #[test]
 fn a_limit_of_the_user_in_the_root_cgroup() {
     needs_containers!();

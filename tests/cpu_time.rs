@@ -1,5 +1,5 @@
-//! The accounting of `/proc/stat` against its contract: nothing goes back, and over any time the
-//! fields grow by `n` × that time.
+//! The accounting of `/proc/stat` against its contract (NUMBERS section 3): no field steps back, and over any
+//! time the fields grow by `n` × that time.
 
 mod support;
 
@@ -7,7 +7,7 @@ use proclens::cpu_time::{Accounting, HostCounts, SIZE, Sample, TICK_US, TRACKED,
 use proclens::values::{CpuList, CpuPressure, CpuTime, Cpus, PerCpu, Quota};
 use support::Random;
 
-/// A container that is read now and then.
+/// The counters of a container, which the tests read at chosen moments.
 #[derive(Clone, Debug, Default)]
 struct Machine {
     age_us: u64,
@@ -82,7 +82,7 @@ fn ticks(us: u64) -> u64 {
 }
 
 #[test]
-fn the_first_answer_is_the_contracts_formula() {
+fn the_first_reading_follows_the_contracts_formula() {
     // 1.5 CPUs on n = 2: 100 s of age, 60 s busy, 400 periods throttled for 30 s.
     let machine = Machine {
         age_us: 100_004_000,
@@ -111,7 +111,7 @@ fn the_first_answer_is_the_contracts_formula() {
 
 #[test]
 fn steal_is_no_more_than_what_n_cpus_lost() {
-    // A whole quota: all of n is its own, so throttled time is none of it.
+    // A quota of whole CPUs: all of n belongs to the container, so throttled time is not steal.
     let machine = Machine {
         age_us: 10_000_000,
         quota: Some(Quota {
@@ -127,7 +127,7 @@ fn steal_is_no_more_than_what_n_cpus_lost() {
     accounting.first(&machine.sample());
     assert_eq!(accounting.total(), [2000, 0, 0, 0, 0]);
 
-    // 1.5 CPUs, always throttled, on a host of many CPUs: a quarter.
+    // 1.5 CPUs, always throttled, on a host of many CPUs: a quarter is steal.
     let mut machine = Machine {
         quota: Some(Quota {
             quota_us: 150_000,
@@ -143,19 +143,19 @@ fn steal_is_no_more_than_what_n_cpus_lost() {
     for period in 1..=100 {
         machine.age_us += 100_000;
         machine.busy[0] += 150_000;
-        // The kernel counts the two at different moments.
+        // The kernel updates the two counters at different moments.
         machine.throttled_us += if period % 2 == 0 { 5_000_000 } else { 0 };
         machine.nr_throttled += if period % 2 == 1 { 2 } else { 0 };
         accounting.advance(&machine.sample());
     }
-    // The first 100 ms had been called idle before the throttled time was known.
+    // The first 100 ms were reported as idle before the throttled time was known.
     assert_eq!(accounting.total(), [1500, 0, 0, 5, 495]);
 }
 
-/// What a quota withheld once is not withheld again when it is removed and set anew, or when another
-/// level's is the tighter one.
+/// Throttled time counts once, also if the quota is removed and set anew, or if another cgroup's quota becomes
+/// the tighter one.
 #[test]
-fn a_quota_that_comes_and_goes_withholds_nothing_twice() {
+fn a_quota_that_comes_and_goes_counts_no_throttled_time_twice() {
     let quota = Some(Quota {
         quota_us: 50_000,
         period_us: 100_000,
@@ -194,7 +194,7 @@ fn a_quota_that_comes_and_goes_withholds_nothing_twice() {
         for next in [&none, &own, &own, &parents, &none, &none, &parents, &own] {
             assert_eq!(enter(&mut accounting, next), 0, "{next:?}");
         }
-        // And what it withholds from now on is seen.
+        // New throttled time shows.
         let more = Machine {
             throttled_us: own.throttled_us + 500_000,
             nr_throttled: own.nr_throttled + 10,
@@ -205,7 +205,7 @@ fn a_quota_that_comes_and_goes_withholds_nothing_twice() {
     }
 }
 
-/// A container of `n` CPUs at the beginning of its second minute; what follows comes second by second.
+/// A container of `n` CPUs at the beginning of its second minute; the tests advance it second by second.
 struct Seconds {
     machine: Machine,
     accounting: Accounting,
@@ -252,44 +252,44 @@ impl Seconds {
     }
 }
 
-/// The time in which neighbours have the CPUs that the container wants is steal; the time in which its
-/// threads wait for each other is not.
+/// Time in which neighbours use the CPUs that the container wants is steal. Time in which its own threads wait
+/// for each other is not.
 #[test]
-fn what_neighbours_had_is_steal() {
-    // Both want both CPUs: each has half.
+fn time_that_neighbours_used_is_steal() {
+    // Both containers want both CPUs: each gets half.
     let mut two = Seconds::new(2, None);
     assert_eq!(two.pass(10, 1, [1000, 500, 0]), [1000, 0, 1000, 1000]);
-    // A neighbour that has three times the weight.
+    // A neighbour with three times the weight.
     assert_eq!(two.pass(10, 1, [500, 750, 0]), [500, 0, 1500, 1500]);
-    // Alone, with any number of threads: the kernel counts nothing in `full`.
+    // A container alone, with any number of threads: the kernel counts nothing in `full`.
     assert_eq!(two.pass(10, 1, [2000, 0, 0]), [2000, 0, 0, 0]);
     assert_eq!(two.pass(10, 1, [700, 0, 0]), [700, 1300, 0, 0]);
     // One thread on a machine of many CPUs shares its CPU; the others are idle.
     let mut one = Seconds::new(8, None);
     assert_eq!(one.pass(10, 1, [500, 500, 0]), [500, 7000, 500, 500]);
-    // Wanted for half of the time: at least what the kernel's average says.
+    // It wants CPUs for half of the time: steal is at least the kernel's average.
     let mut half = Seconds::new(2, None);
     assert_eq!(half.pass(10, 1, [500, 250, 0]), [500, 1250, 250, 250]);
-    // It never ran.
+    // The container never ran.
     let mut never = Seconds::new(1, None);
     assert_eq!(never.pass(10, 1, [0, 1000, 0]), [0, 0, 1000, 1000]);
 }
 
-/// However often it is read, over time it is the same.
+/// The steal over a longer time does not depend on how often it is read.
 #[test]
 fn neighbours_steal_the_same_from_frequent_readers() {
     for readings in [2, 4, 10, 100, 1000] {
         let mut two = Seconds::new(2, None);
         let [busy, idle, steal, contended] = two.pass(20, readings, [1000, 500, 0]);
         assert_eq!((busy, steal), (2000, contended), "{readings}");
-        // Up to a second is idle at first: the time until the counters are compared.
+        // At first up to a second is idle, until the counters are compared.
         assert!(idle <= 120 && steal + idle == 2000, "{readings}: {idle}");
     }
 }
 
-/// Throttled threads wait as well. That is the quota's, and shows as before.
+/// Throttled threads wait too. That time is the quota's part.
 #[test]
-fn what_the_quota_withholds_is_not_the_neighbours() {
+fn throttled_time_is_not_the_neighbours() {
     let quota = |quota_us| {
         Some(Quota {
             quota_us,
@@ -308,19 +308,19 @@ fn what_the_quota_withholds_is_not_the_neighbours() {
         assert_eq!(late.pass(1, 1, [750, 300, 0])[3], 0);
         assert_eq!(late.pass(1, 1, [750, 0, 900])[3], 0);
     }
-    // Neighbours leave less than the quota, which never runs out: a CPU of the 1.5 is used, half of one
-    // is the neighbours', and half of one is above the quota. Known one reading later.
+    // Neighbours leave less than the quota, which never runs out. The container uses one CPU of its 1.5; half a
+    // CPU is the neighbours', and half a CPU is above the quota. The result shows one reading later.
     let mut crowded = Seconds::new(2, quota(150_000));
     crowded.pass(1, 1, [1000, 500, 0]);
     assert_eq!(crowded.pass(10, 1, [1000, 500, 0]), [1000, 500, 500, 500]);
-    // The rest shows once, then it is over.
+    // The rest shows once.
     assert_eq!(crowded.pass(1, 1, [1000, 0, 0]), [100, 50, 50, 50]);
     assert_eq!(crowded.pass(9, 1, [1000, 0, 0]), [900, 900, 0, 0]);
 }
 
-/// The first reading shows only what is certain, so that two processes that share nothing agree.
+/// The first reading shows only the certain part, so that two processes that share nothing agree.
 #[test]
-fn the_first_answer_has_the_least_that_neighbours_had() {
+fn the_first_reading_has_the_least_that_neighbours_used() {
     let mut machine = Machine {
         age_us: 100_000_000,
         busy: [60_000_000, 0, 0],
@@ -336,12 +336,12 @@ fn the_first_answer_has_the_least_that_neighbours_had() {
     assert_eq!(first(&machine), ([6000, 0, 0, 11000, 3000], 3000));
     machine.age_us += 10_000_000;
     assert_eq!(first(&machine), ([6000, 0, 0, 13000, 3000], 3000));
-    // No more than there is.
+    // It is never more than the remaining time.
     machine.busy[0] = 210_000_000;
     assert_eq!(first(&machine), ([21000, 0, 0, 0, 1000], 1000));
     machine.full_us = None;
     assert_eq!(first(&machine), ([21000, 0, 0, 1000, 0], 0));
-    // Under a quota, nothing tells the two apart.
+    // With a quota, no counter distinguishes the two.
     machine.full_us = Some(30_000_000);
     machine.quota = Some(Quota {
         quota_us: 200_000,
@@ -350,16 +350,16 @@ fn the_first_answer_has_the_least_that_neighbours_had() {
     assert_eq!(first(&machine), ([21000, 0, 0, 1000, 0], 0));
 }
 
-/// Threads that come and go on any CPU beside neighbours that do too: in each reading the steal is never
-/// more than what neighbours had, and never less than the kernel's average.
+/// Threads come and go on all CPUs, and those of neighbours do too. In each reading the steal is never more than
+/// the time that neighbours used, and never less than the kernel's average.
 #[test]
-fn steal_is_never_more_than_what_neighbours_had() {
+fn steal_is_never_more_than_neighbours_used() {
     const CPUS: usize = 4;
     for seed in 1..=50u64 {
         let mut random = Random::seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut run = Seconds::new(CPUS as u32, None);
         for _ in 0..50 {
-            // Per CPU: for how many milliseconds of the second the container ran, and waited for others.
+            // For each CPU: how many milliseconds of the second the container ran, and waited for others.
             let mut cpus = [[0; 2]; CPUS];
             for cpu in &mut cpus {
                 let wanted = random.below(1001) * random.below(2);
@@ -368,7 +368,7 @@ fn steal_is_never_more_than_what_neighbours_had() {
             }
             let used: u64 = cpus.iter().map(|[ran, _]| ran).sum();
             let had: u64 = cpus.iter().map(|[_, waited]| waited).sum();
-            // As psi.c does: the mean of the CPUs, weighted with the time that each had something to do.
+            // As psi.c does: the mean of the CPUs, weighted with the time in which each had tasks.
             let weighted: u64 = cpus
                 .iter()
                 .map(|[ran, waited]| (ran + waited) * waited)
@@ -440,8 +440,8 @@ fn use_beyond_n_is_forgotten_after_a_second() {
 
 #[test]
 fn a_reader_that_loses_its_cpu_between_counters_and_clock_loses_no_busy_time() {
-    // One CPU, busy three quarters of the time; each other reader waits 0.6 s for its CPU after it
-    // has read the counters.
+    // One CPU, busy three quarters of the time. Every second reader waits 0.6 s for its CPU after it has
+    // read the counters.
     let mut machine = Machine::new(1);
     let mut accounting = Accounting::new();
     accounting.first(&machine.sample());
@@ -464,7 +464,7 @@ fn a_reader_whose_counters_were_overtaken_counts_nothing_twice() {
     machine.age_us = 2_000_000;
     machine.busy[0] = 2_000_000;
     accounting.advance(&machine.sample());
-    // It read its counters a second before, and the clock only now.
+    // This reader read its counters a second ago, and the clock only now.
     late.age_us = 2_100_000;
     accounting.advance(&late.sample());
     machine.age_us = 3_000_000;
@@ -490,7 +490,7 @@ fn parts_that_move_back_do_not_change_the_sum() {
     }
     let [user, _, system, _, _] = accounting.total();
     assert_eq!((user, system), (1_000, 100 + 5_000));
-    // And the parts meet their counters again.
+    // Later the parts agree with their counters again.
     machine.age_us += 10_000_000;
     machine.busy[0] += 5_000_000;
     accounting.advance(&machine.sample());
@@ -514,7 +514,7 @@ fn counters_of_another_cpuset_are_not_compared() {
     machine.age_us = 10_000_000;
     let mut accounting = Accounting::new();
     accounting.advance(&machine.sample());
-    // Moved to a CPU on which it had run less.
+    // The container moved to a CPU on which it had run less.
     machine.list = "3".into();
     for user in [1_000_000, 1_500_000] {
         machine.per_cpu = text(3, user);
@@ -527,7 +527,7 @@ fn counters_of_another_cpuset_are_not_compared() {
 
 #[test]
 fn small_loads_are_not_lost_in_rounding() {
-    // A hundredth of a CPU on 64, read often: what is shown stays a tick from the truth.
+    // A hundredth of a CPU on 64, read often: the shown value differs from the true one by at most a tick.
     let mut machine = Machine::new(64);
     let mut accounting = Accounting::new();
     accounting.first(&machine.sample());
@@ -579,14 +579,14 @@ fn per_cpu_counters_are_shown_where_every_cpu_is_the_containers() {
         [[150, 0, 1, 949, 0], [400, 0, 5, 695, 0]]
     );
 
-    // One CPU of two: evenly, from then on.
+    // One CPU of two: time is spread evenly from then on.
     machine.n = 1;
     machine.age_us += 1_000_000;
     machine.busy[0] += 500_000;
     accounting.advance(&machine.sample());
     assert_eq!(rows(&accounting), [[600, 0, 6, 1694, 0]]);
 
-    // A CPU of the list without a line: evenly.
+    // A CPU of the list has no line: time is spread evenly.
     let mut accounting = Accounting::new();
     let machine = Machine {
         list: "2,7".into(),
@@ -661,7 +661,7 @@ fn cpus_that_vanish_leave_their_time_and_new_ones_start_at_nothing() {
     }
 }
 
-/// The invariants, over a walk in which everything may change at any reading.
+/// The invariants hold over a random walk in which everything may change at any reading.
 #[test]
 fn no_field_steps_back_and_rows_add_up() {
     for seed in 1..=45u64 {
@@ -677,7 +677,7 @@ fn no_field_steps_back_and_rows_add_up() {
         ];
         let mut accounting = Accounting::new();
         accounting.advance(&machine.sample());
-        // The second that is being watched: its start, and Σ n × Δt since.
+        // The current second: its start, and Σ n × Δt since.
         let mut expected = 0u64;
         let start: u64 = accounting.total().iter().sum();
         let mut before = rows(&accounting);
@@ -712,11 +712,11 @@ fn no_field_steps_back_and_rows_add_up() {
                 machine.throttled_at = random.below(3);
             }
 
-            // Through the shared state, now and then.
+            // Sometimes through the shared state.
             if random.below(4) == 0 {
                 let mut bytes = [0u8; SIZE];
                 let length = accounting.write(&mut bytes).expect("buffer");
-                // One that knows of more CPUs forgets them.
+                // An accounting with more CPUs forgets the additional ones.
                 let mut copy = past.clone();
                 assert!(copy.read(&bytes[..length]));
                 assert_eq!(copy, accounting);
@@ -754,7 +754,7 @@ fn no_field_steps_back_and_rows_add_up() {
     }
 }
 
-/// With use that `n` CPUs can hold, the fields follow the kernel's totals to a tick per CPU.
+/// With CPU use up to `n` CPUs, the fields follow the kernel's totals to a tick per CPU.
 #[test]
 fn busy_time_that_fits_is_shown_to_the_tick() {
     for seed in 1..=40u64 {
@@ -790,11 +790,11 @@ fn an_overtaken_reader_repeats_the_reported_rows() {
     };
     let mut accounting = Accounting::new();
     accounting.advance(&machine.sample());
-    let said = accounting.clone();
+    let before = accounting.clone();
     machine.age_us -= 500_000;
     accounting.advance(&machine.sample());
-    assert_eq!(accounting, said);
-    // Another container altogether.
+    assert_eq!(accounting, before);
+    // Counters of another container.
     machine.age_us = 1_000_000;
     accounting.advance(&machine.sample());
     assert_eq!(accounting.total(), [0, 0, 0, 200, 0]);
@@ -857,7 +857,7 @@ fn extremes_do_no_harm() {
 }
 
 #[test]
-fn bytes_from_strangers_are_an_empty_accounting() {
+fn invalid_bytes_leave_the_accounting_empty() {
     let mut random = Random::seeded(3);
     let machine = Machine {
         age_us: 5_000_000,
@@ -932,7 +932,7 @@ fn the_machines_counters_begin_with_the_container() {
         ..Machine::new(2)
     };
     let mut accounting = Accounting::new();
-    // Asked for something else first: nothing is known, and nothing made up.
+    // The first reading is for another value: no counters are known, and none are invented.
     accounting.advance(
         &Machine {
             host: None,
@@ -941,10 +941,10 @@ fn the_machines_counters_begin_with_the_container() {
         .sample(),
     );
     assert_eq!(accounting.before(), [0; 2]);
-    // A second old: the machine's mean of a second.
+    // The container is a second old: it shows the machine's mean of a second.
     accounting.advance(&at(1_000_000).sample());
     assert_eq!(shown(&accounting, 101_000_000), [991, 3_020]);
-    // From then on each reader gets exactly what the machine counts.
+    // From then on each reader gets exactly the machine's growth.
     for age_us in [2_000_000, 3_500_000, 900_000_000] {
         let past_us = age_us - 1_000_000;
         let expected = [991 + past_us / 100_000, 3_020 + past_us / 200];
@@ -966,7 +966,7 @@ fn the_machines_counters_never_go_back() {
         host: Some(counted(100_000_000 + age_us)),
         ..Machine::new(2)
     };
-    // Processes that could not tell each other what they said.
+    // Processes without shared state.
     let mut last = [0; 2];
     for age_us in (0..200).map(|n| n * 37_000_000) {
         let mut accounting = Accounting::new();
@@ -978,17 +978,18 @@ fn the_machines_counters_never_go_back() {
         );
         last = now;
     }
-    // Two that said different things, and then could.
+    // Two processes that reported different values, and then got shared state.
     let (mut early, mut late) = (Accounting::new(), Accounting::new());
     early.advance(&at(1_000_000).sample());
     late.advance(&at(500_000_000).sample());
-    let (said_early, said_late) = (shown(&early, 600_000_000), shown(&late, 600_000_000));
+    let by_early = shown(&early, 600_000_000);
+    let by_late = shown(&late, 600_000_000);
     let mut bytes = [0; size(2)];
     assert!(late.write(&mut bytes).is_some());
     assert!(early.read(&bytes));
     let now = shown(&early, 600_000_000);
-    assert!(now.iter().zip(said_early).all(|(now, said)| *now >= said));
-    assert!(now.iter().zip(said_late).all(|(now, said)| *now >= said));
+    assert!(now.iter().zip(by_early).all(|(now, shown)| *now >= shown));
+    assert!(now.iter().zip(by_late).all(|(now, shown)| *now >= shown));
     // A machine that has just booted, and counters of any size.
     let mut accounting = Accounting::new();
     let host = Some(HostCounts {

@@ -1,5 +1,5 @@
 //! CPUs keep the kernel's numbers (NUMBERS section 2): programs that index by CPU number, compare lists of
-//! CPUs, and save and restore their affinity mask. The C programs in tests/regressions say what each of them does.
+//! CPUs, and save and restore their affinity mask. The C programs in tests/regressions describe what each does.
 
 mod support;
 
@@ -33,7 +33,8 @@ fn last_cpu_only() -> Option<(Plan, u32)> {
     (online.len() > 1).then_some((plan, last))
 }
 
-/// Runs a C program of tests/regressions, for glibc and for musl. `same_without`: it has to pass without the library.
+/// Runs a C program of tests/regressions, for glibc and for musl. With `same_without` it must pass without the
+/// library too.
 fn passes(container: &Container, name: &str, environment: &[(&str, &str)], same_without: bool) {
     for compiler in ["gcc", "musl-gcc"] {
         let Some(program) = c_program(name, compiler, &[]) else {
@@ -88,7 +89,7 @@ fn a_reduced_mask_is_restored() {
 }
 
 #[test]
-fn masks_that_make_no_sense() {
+fn invalid_masks() {
     needs_containers!();
     passes(&quota_of_one().start(), "affinity_bad.c", &[], true);
 }
@@ -126,13 +127,13 @@ fn a_mask_is_restored_after_the_limits_changed() {
             "all" => set(&online),
             other => panic!("{other}"),
         }
-        talk.say("");
+        talk.send("");
     }
     let output = talk.end();
     assert_eq!(output.status, Some(0), "{}", output.stderr);
 }
 
-/// A kernel with room for more CPUs than the program's mask refuses the mask; the reduced one may fit.
+/// A kernel that supports more CPUs than the program's mask refuses the mask, although the reduced one may fit.
 #[test]
 fn small_masks_on_a_machine_of_many_cpus() {
     needs_containers!();
@@ -179,8 +180,8 @@ fn cpusets_with_ranges_and_strides() {
             skipped(&format!("this kernel refuses the cpuset {cpus:?}: {error}"));
             continue;
         }
-        let said = container.with_shell(script);
-        let lines: Vec<_> = said.lines().collect();
+        let printed = container.with_shell(script);
+        let lines: Vec<_> = printed.lines().collect();
         let allowed = lines[2].split_whitespace().last().unwrap_or_default();
         let count = CpuList::parse(allowed.as_bytes()).expect("a list").count();
         assert_eq!(lines[0], allowed, "{cpus:?}");
@@ -188,7 +189,7 @@ fn cpusets_with_ranges_and_strides() {
     }
 }
 
-/// taskset reads the size of the kernel's masks before it pins: what the user asked for holds.
+/// taskset reads the size of the kernel's masks before it pins: the user's mask applies.
 #[test]
 fn taskset_pins() {
     needs_containers!();
@@ -196,15 +197,15 @@ fn taskset_pins() {
     let container = quota_of_one().start();
     for cpu in online.iter().take(4) {
         let words = format!("taskset -c {cpu} grep Cpus_allowed_list /proc/self/status");
-        let said = container.with(&words);
+        let printed = container.with(&words);
         assert_eq!(
-            said.split_whitespace().last(),
+            printed.split_whitespace().last(),
             Some(cpu.to_string().as_str())
         );
     }
 }
 
-/// Python's masks are sets of numbers: nothing of the memory that was read is handed back.
+/// Python's masks are sets of numbers, so it does not pass back the memory that was read.
 #[test]
 fn python_restores_its_mask() {
     needs_containers!();
@@ -222,8 +223,8 @@ print(before, len(mask), allowed() == before, subprocess.check_output(
 child = subprocess.Popen(['sleep', '9'], preexec_fn=lambda: os.sched_setaffinity(0, mask))
 print(allowed(child.pid) == before); child.kill()";
     let words = [python.to_str().expect("a plain path"), "-c", script];
-    let said = container.program(&words).preloaded().output().text();
-    assert_eq!(said, format!("{} 1 True True\nTrue\n", list(&online())));
+    let printed = container.program(&words).preloaded().output().text();
+    assert_eq!(printed, format!("{} 1 True True\nTrue\n", list(&online())));
 }
 
 #[test]
@@ -234,11 +235,11 @@ fn sysfs_lists_agree() {
     };
     let container = plan.start();
     let cpu = "/sys/devices/system/cpu";
-    let said = container.with_shell(&format!(
+    let printed = container.with_shell(&format!(
         "cd {cpu}; cat online present; echo cpu[0-9]*; cat possible offline; cat {cpu}/../node/node0/cpulist;
          grep ^processor /proc/cpuinfo; grep '^cpu[0-9]' /proc/stat | cut -d' ' -f1"
     ));
-    let lines: Vec<_> = said.lines().collect();
+    let lines: Vec<_> = printed.lines().collect();
     let possible = fs::read_to_string(format!("{cpu}/possible")).expect("the kernel's list");
     let all = CpuList::parse(possible.as_bytes()).expect("a list");
     let others: Vec<_> = all.iter().filter(|other| *other != last).collect();
@@ -251,7 +252,7 @@ fn sysfs_lists_agree() {
     assert_eq!(lines[7], format!("cpu{last}"));
 }
 
-/// Tools that compare lists of CPUs: with a CPU that is not the first one they failed before.
+/// Tools that compare lists of CPUs, on a CPU that is not the first one.
 #[test]
 fn tools_work_with_a_cpu_that_is_not_the_first() {
     needs_containers!();
@@ -285,19 +286,19 @@ fn tools_work_with_a_cpu_that_is_not_the_first() {
         let words: Vec<_> = words.split(' ').collect();
         let output = container.program(&words).preloaded().output();
         assert_eq!(output.status, Some(0), "{tool}: {}", output.stderr);
-        let said: Vec<_> = output
+        let printed: Vec<_> = output
             .stdout
             .lines()
             .filter(|line| !line.starts_with('#'))
             .collect();
-        let found = said
+        let found = printed
             .iter()
             .any(|line| line.trim() == expected || tool == "mpstat" && line.contains(&expected));
         assert!(found, "{tool}: {expected} is not in\n{}", output.stdout);
     }
 }
 
-/// A thread that was pinned to a CPU that others do not see: the tools find the CPU in all lists.
+/// A thread is pinned to a CPU that is hidden from others: the tools find the CPU in all lists.
 #[test]
 fn tools_work_in_a_thread_that_is_pinned() {
     needs_containers!();
@@ -333,8 +334,8 @@ fn tools_work_in_a_thread_that_is_pinned() {
     }
 }
 
-/// Rings of each CPU on which the container's threads can run: no event is lost. On a machine of one CPU
-/// nothing is hidden.
+/// Programs have a ring for each CPU on which the container's threads can run, so they lose no event. On a
+/// machine of one CPU nothing is hidden.
 #[test]
 fn programs_that_watch_cpus_lose_nothing() {
     needs_containers!();
@@ -373,14 +374,14 @@ fn programs_that_watch_cpus_lose_nothing() {
     }
 
     if Path::new("/usr/sbin/bpftool").exists() && Path::new("/sys/fs/bpf").exists() {
-        let said = container.with_shell(
+        let printed = container.with_shell(
             "mount -t bpf none /sys/fs/bpf && cd /sys/fs/bpf &&
              bpftool map create one type percpu_array key 4 value 16384 entries 1 name one &&
              bpftool map lookup pinned one key 0 0 0 0 | grep -c '^value (CPU'; rm -f one",
         );
         let possible = fs::read("/sys/devices/system/cpu/possible").expect("the kernel's list");
         let possible = CpuList::parse(&possible).expect("a list").count();
-        assert_eq!(said.trim(), possible.to_string(), "bpftool");
+        assert_eq!(printed.trim(), possible.to_string(), "bpftool");
     } else {
         skipped("no bpftool here");
     }
@@ -428,7 +429,7 @@ fn lttng_loses_no_event() {
     let directory = support::scratch().join(format!("lttng-{}", std::process::id()));
     fs::create_dir_all(&directory).expect("a directory for the trace");
     let container = quota_of_one().start();
-    // The daemons' directory is the container's own.
+    // The container has a directory of its own for the daemons.
     let script = format!(
         "mount -t tmpfs none /run; export HOME={0} LTTNG_HOME={0}; cd {0}
          lttng-sessiond --daemonize --no-kernel

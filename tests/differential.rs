@@ -1,6 +1,6 @@
-//! Bad input, and all ordinary input: 12,000 generated calls of the hooked functions
-//! (tests/regressions/calls.c) with and without the library, in a limited container. Results, errno
-//! and what can be seen of descriptors afterwards are compared exactly.
+//! 12,000 generated calls of the hooked functions, with good and bad arguments (tests/regressions/calls.c), with
+//! and without the library, in a limited container. The tests compare results, errno and the state of the
+//! descriptors afterwards.
 
 mod support;
 
@@ -9,7 +9,7 @@ use support::{Container, Plan};
 
 const CALLS: &str = "12000";
 
-/// What the program says of its calls, in a new directory of the test `name`.
+/// The lines that the program prints about its calls, in a new directory of the test `name`.
 fn calls(
     container: &Container,
     name: &str,
@@ -17,7 +17,7 @@ fn calls(
     seed: u32,
     preload: Option<&str>,
 ) -> String {
-    // The container has the machine's own /tmp: tests that run beside this one keep apart.
+    // The container has the machine's own /tmp, so each test uses another directory.
     let directory = support::scratch().join(format!("calls-{name}"));
     let script = format!(
         "rm -rf {d} && mkdir {d} && cd {d} && env -i {} {} {seed} {CALLS} 2>/dev/null",
@@ -74,7 +74,7 @@ fn compare(compiler: &str) {
             "not all calls were made:\n{}",
             last(&without)
         );
-        // The judge itself: the same twice, or a difference would mean nothing.
+        // The comparison itself: two runs without the library are the same, or a difference would mean nothing.
         let again = calls(&container, compiler, &program, seed, None);
         let moving = differences(&without, &again);
         assert!(
@@ -94,16 +94,16 @@ fn compare(compiler: &str) {
 }
 
 #[test]
-fn glibc_calls_come_out_the_same() {
+fn glibc_calls_give_the_same_results() {
     compare("gcc");
 }
 
 #[test]
-fn musl_calls_come_out_the_same() {
+fn musl_calls_give_the_same_results() {
     compare("musl-gcc");
 }
 
-/// A library that loses errno, once in a while, in one function.
+/// The comparison finds a library that sometimes loses errno, in one function.
 #[test]
 fn a_small_difference_is_found() {
     let Some(program) = support::c_program("calls.c", "gcc", &[]) else {
@@ -129,10 +129,10 @@ fn a_small_difference_is_found() {
     );
 }
 
-/// Random sequences over descriptors that are shared, duplicated, inherited and handed to the next
-/// program (tests/regressions/descriptor_model.c): a virtual descriptor behaves as the kernel's.
+/// Random sequences over descriptors that are shared, duplicated, inherited and passed to the next program
+/// (tests/regressions/descriptor_model.c): a virtual descriptor behaves as the kernel's.
 #[test]
-fn descriptor_sequences_come_out_the_same() {
+fn descriptor_sequences_give_the_same_results() {
     needs_containers!();
     let Some(program) = support::c_program("descriptor_model.c", "gcc", &[]) else {
         return;
@@ -152,7 +152,7 @@ fn descriptor_sequences_come_out_the_same() {
         );
         container.program(&["sh", "-c", &script]).output().text()
     };
-    // The judge itself: it notices an offset that is lost once in a while.
+    // The comparison itself finds a library that sometimes loses an offset.
     assert!(!differences(&run(1, None), &run(1, Some(&wrong))).is_empty());
     for seed in 1..=12 {
         let without = run(seed, None);

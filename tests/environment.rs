@@ -10,10 +10,10 @@ use support::{Container, Plan, c_program, library, skipped};
 const LIMIT: u64 = 512 << 10;
 const USERS: u64 = 256 << 10;
 
-/// What the last program of `script` takes for the machine's memory, in KiB. The script runs in `sh`.
+/// The machine's memory as the last program of `script` reads it, in KiB. The script runs in `sh`.
 fn seen(container: &Container, settings: &[(&str, &str)], words: &[&str]) -> u64 {
     let mut program = container.program(words).preloaded();
-    // As in a container of Docker, which has a name.
+    // As in a container of Docker, which sets HOSTNAME.
     for (name, value) in [("HOSTNAME", "a")].iter().chain(settings) {
         program = program.env(name, value);
     }
@@ -27,7 +27,7 @@ fn host() -> u64 {
     support::field(&text, "MemTotal") as u64
 }
 
-/// The screen of the talk that made this known: the container, `unset LD_PRELOAD`, the host.
+/// With the preload a program sees the container; after `unset LD_PRELOAD` the next one sees the host.
 #[test]
 fn an_unset_preload_is_respected() {
     needs_containers!();
@@ -53,7 +53,7 @@ fn an_unset_preload_is_respected() {
         let script = script.replace("SHOW", show);
         assert_eq!(shown(&script), host(), "{script}");
     }
-    // The program itself was told nothing.
+    // The program itself has no preload variable.
     assert_eq!(
         shown("unset LD_PRELOAD; read -r line </proc/meminfo; echo $line"),
         LIMIT
@@ -107,7 +107,7 @@ fn a_wiped_environment_keeps_the_preload_and_all_settings() {
     }
 }
 
-/// What the program says itself about a setting holds.
+/// A setting in the new environment applies.
 #[test]
 fn settings_given_or_taken_on_purpose_are_respected() {
     needs_containers!();
@@ -136,7 +136,7 @@ fn settings_given_or_taken_on_purpose_are_respected() {
         USERS
     );
     assert_eq!(with(&[], "export PROCLENS=off; exec env -i SHOW"), host());
-    // A long one, too.
+    // Also a long setting.
     let skip = format!("{}/usr/bin/head", "/none:".repeat(200));
     assert_eq!(
         with(&[("PROCLENS_SKIP", &skip)], "exec env -i SHOW"),
@@ -144,7 +144,7 @@ fn settings_given_or_taken_on_purpose_are_respected() {
     );
 }
 
-/// Other libraries stay, in their order; this one is there once.
+/// Other libraries stay, in their order; this library is in the list once.
 #[test]
 fn other_preloads_stay() {
     needs_containers!();
@@ -155,7 +155,7 @@ fn other_preloads_stay() {
         let path = &line[line.find('/')?..];
         (path.contains("libc.so") || path.contains("libc-")).then(|| path.to_owned())
     });
-    // Any library that is loaded anyway.
+    // A library that is loaded anyway.
     let Some(libc) = libc else {
         return skipped("the tests are static here");
     };
@@ -292,7 +292,7 @@ fn system_exports_any_value() {
     assert_eq!(output.text(), format!("{state}\n3"));
 }
 
-/// Starting a program makes no system call more than without the library, unless something is put back.
+/// Starting a program makes no more system calls than without the library, unless the library adds something.
 #[test]
 fn starting_a_program_makes_no_system_call_of_the_library() {
     needs_containers!();
@@ -308,7 +308,7 @@ fn starting_a_program_makes_no_system_call_of_the_library() {
         }
         words.extend(["sh", "-c", script]);
         let text = container.program(&words).output().text();
-        // From the first look of the shell at its process, when the linker is done.
+        // From the shell's first system call about its own process, when the linker has finished.
         let name = |line: &str| {
             let call = line.split_whitespace().nth(1)?.split('(').next()?;
             Some(call.to_owned())

@@ -1,7 +1,6 @@
 //! Fails each system call that the library makes for each virtual file and each call, one at a time
-//! (strace's fault injection), and looks at what the program got. Rule one: the program gets the
-//! container's content or the kernel's own, complete; `errno` is what the real call leaves; nothing
-//! leaks; and the next read is served as if nothing had happened.
+//! (strace's fault injection), and checks the program's result: it is the container's content or the kernel's own,
+//! complete; `errno` is what the real call leaves; nothing leaks; and the next read works again.
 
 mod support;
 
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use support::{Container, MIB, Output, Plan, c_program, program, skipped};
 
-/// How often the program reads: the error comes in the first round.
+/// How often the program reads. The error is in the first round.
 const ROUNDS: &str = "3";
 
 /// The errors that a system call is made to fail with. The kernel gives each of them for some reason:
@@ -32,7 +31,7 @@ fn errors(call: &str) -> &'static [&'static str] {
 /// One system call between the program's marks.
 struct Step {
     name: String,
-    /// Which call of this name it is in the whole process, from 1.
+    /// Its number among the calls of this name in the whole process, from 1.
     when: usize,
 }
 
@@ -88,7 +87,7 @@ fn rounds(text: &str) -> (Vec<Round<'_>>, (u32, u32)) {
     panic!("the program did not end: {text}");
 }
 
-/// The shape of a text: numbers stand for any number, except those that tell container and host apart.
+/// The shape of a text: each number becomes a placeholder, except the numbers by which container and host differ.
 fn shape(text: &str) -> String {
     let mut lines = String::new();
     for line in text.lines() {
@@ -115,7 +114,7 @@ struct Bench {
     container: Container,
     program: PathBuf,
     log: PathBuf,
-    subject: &'static str,
+    item: &'static str,
 }
 
 impl Bench {
@@ -131,8 +130,8 @@ impl Bench {
         if let Some(injection) = &injection {
             words.extend(["-e", injection]);
         }
-        // The sampler is a process of its own; tests/sampler.rs ends it in every way.
-        let sampler = ["-E", "PROCLENS_SAMPLER=off", program, self.subject, ROUNDS];
+        // The sampler is a process of its own, which tests/sampler.rs tests.
+        let sampler = ["-E", "PROCLENS_SAMPLER=off", program, self.item, ROUNDS];
         words.extend(sampler);
         let output = self.container.program(&words).output();
         let log = fs::read(&self.log).expect("strace's output");
@@ -140,7 +139,7 @@ impl Bench {
     }
 }
 
-fn inject_everywhere(subject: &'static str) {
+fn inject_everywhere(item: &'static str) {
     needs_containers!();
     if program("strace").is_none() {
         return skipped("no strace here");
@@ -148,7 +147,7 @@ fn inject_everywhere(subject: &'static str) {
     let Some(program) = c_program("faulted.c", "gcc", &[]) else {
         return;
     };
-    let name = subject.trim_start_matches('/').replace('/', "-");
+    let name = item.trim_start_matches('/').replace('/', "-");
     let directory = support::scratch().join("fault-injection");
     fs::create_dir_all(&directory).expect("a directory for strace's output");
     let bench = Bench {
@@ -158,7 +157,7 @@ fn inject_everywhere(subject: &'static str) {
             .start(),
         program,
         log: directory.join(format!("{name}-{}.log", std::process::id())),
-        subject,
+        item,
     };
     let (host, _) = bench.run(false, None);
     let (own, log) = bench.run(true, None);
@@ -177,7 +176,7 @@ fn inject_everywhere(subject: &'static str) {
             let (output, log) = bench.run(true, Some(&inject));
             let mut complain = |what: &str| wrong.push(format!("{inject}: {what}"));
             let Some(line) = log.lines().find(|line| line.contains("(INJECTED)")) else {
-                // How many calls a look at the processes takes depends on what runs.
+                // The number of calls that list the processes depends on the running processes.
                 continue;
             };
             // The library made fewer calls this time, and the error hit the program's own count of descriptors.
@@ -194,12 +193,12 @@ fn inject_everywhere(subject: &'static str) {
                 continue;
             }
             let (got, (fds, maps)) = rounds(&output.stdout);
-            // The program's own call failed: the program has to hear of it.
-            let the_programs_own = line.contains(&format!("\"{subject}\""))
+            // The program's own call failed: the program must get the error.
+            let the_programs_own = line.contains(&format!("\"{item}\""))
                 || line.starts_with(&format!("read({fd}, "))
                 || ["sched_getaffinity(", "sysinfo("]
                     .iter()
-                    .any(|call| !subject.starts_with('/') && line.starts_with(call));
+                    .any(|call| !item.starts_with('/') && line.starts_with(call));
             let may_fail =
                 |round: &Round| round.result == -1 && round.errno != 0 && the_programs_own;
             match &got[0] {
@@ -213,7 +212,7 @@ fn inject_everywhere(subject: &'static str) {
                 round => complain(&format!("{round:?} after {line}")),
             }
             for (n, round) in got.iter().enumerate().skip(1) {
-                // The second round is the first one where that took a call less.
+                // If the first round took a call less, this is the second round.
                 if may_fail(round) {
                     continue;
                 }
@@ -233,19 +232,19 @@ fn inject_everywhere(subject: &'static str) {
         }
     }
     let _ = fs::remove_file(&bench.log);
-    assert!(injected > 0, "{subject}: no system call of the library");
+    assert!(injected > 0, "{item}: no system call of the library");
     assert!(
         wrong.is_empty(),
-        "{subject}, of {injected}:\n{}",
+        "{item}, of {injected}:\n{}",
         wrong.join("\n")
     );
 }
 
 macro_rules! subjects {
-    ($($name:ident: $subject:literal,)*) => {
+    ($($name:ident: $item:literal,)*) => {
         $(#[test]
         fn $name() {
-            inject_everywhere($subject);
+            inject_everywhere($item);
         })*
     };
 }
@@ -270,7 +269,7 @@ subjects! {
     sysconf_processors_with_failing_calls: "processors",
 }
 
-/// The tool answers, or says in one line what it could not do, with exit code 1.
+/// The tool prints its result, or one line with the reason and exit code 1.
 #[test]
 fn tool_with_failing_calls() {
     needs_containers!();
@@ -305,7 +304,7 @@ fn tool_with_failing_calls() {
                 _ => continue,
             };
             *count += 1;
-            // What the loader and the standard library open first is not the tool's.
+            // The first opens are those of the loader and the standard library.
             begun |= line.contains("\"/sys/fs/cgroup") || line.contains("/mountinfo");
             if begun && line.contains(") = ") && !line.contains(" = -1") {
                 injections.push(format!("{name}:error=EIO:when={count}"));

@@ -1,6 +1,6 @@
 //! The cost of a read does not depend on the number of threads (NUMBERS section 5): the system calls of a
 //! reader in real containers of few and of many threads, counted by `tests/load/flat_cost.c`. Needs root,
-//! cgroups and the shared object (`PROCLENS_LIBRARY`, or what `scripts/build` made).
+//! cgroups and the shared object (`PROCLENS_LIBRARY`, or the one that `scripts/build` made).
 
 mod support;
 
@@ -17,14 +17,14 @@ const FILES: [&str; 5] = [
     "sysinfo",
 ];
 
-/// System calls of the first and of a later reading, and what was read.
+/// The system calls of the first and of a later reading, and the text that was read.
 struct Reading {
     first: u32,
     warm: u32,
     text: String,
 }
 
-/// Builds the program once for all tests, which run side by side.
+/// Builds the program once for all tests, which run at the same time.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -41,7 +41,7 @@ fn program() -> &'static Path {
     })
 }
 
-/// Readings in a container with so many processes of so many threads, and `(wide, deep)` sub-cgroups.
+/// Readings in a container with this number of processes, threads of each, and `(wide, deep)` sub-cgroups.
 fn readings(
     pid: &str,
     sampler: &str,
@@ -122,7 +122,7 @@ fn flat(pid: &str, sampler: &str) {
             "{total} tasks, {processes} processes of {threads} are visible"
         );
         if pid == "private" {
-            // The container's own: the sampler, the reader, its tracer, what started both.
+            // The container's other tasks: the sampler, the reader, its tracer, and the programs that started both.
             assert!(total <= processes * threads + 8, "{total} tasks");
         }
     }
@@ -148,7 +148,7 @@ fn without_a_sampler_in_the_hosts_pid_namespace() {
     flat("host", "off");
 }
 
-/// A thousand cgroups side by side, and sixteen in one another.
+/// A thousand cgroups side by side, and sixteen nested ones.
 #[test]
 fn with_sub_cgroups() {
     needs_containers!();

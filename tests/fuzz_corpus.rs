@@ -1,6 +1,6 @@
 //! Runs every fuzz target over its committed corpus (tests/fuzz/corpus, and tests/golden for the
-//! kernel's text) and over damaged copies: what the fuzzer found once stays found, and the targets
-//! stay correct. `scripts/test fuzz` looks for more.
+//! kernel's text) and over damaged copies. So every fault that the fuzzer found once is tested again.
+//! `scripts/test fuzz` looks for more.
 
 #[allow(dead_code, unused_imports)]
 #[path = "../src/bin/proclens/inspect/elf.rs"]
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use support::Random;
 
-/// Each seed is also run damaged, so many times.
+/// How many damaged copies of each seed are run.
 const DAMAGED: usize = 20;
 
 fn files_below(directory: &Path, files: &mut Vec<PathBuf>) {

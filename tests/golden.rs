@@ -1,6 +1,6 @@
-//! Compares every virtual file with recorded cases. `tests/golden/CASE/kernel` holds what the kernel
-//! said inside a real container (`tests/golden/record`); `tests/golden/CASE/expected` holds what a
-//! program must read there (`tests/golden/expect`). `tests/golden/README.md` describes both files.
+//! Compares every virtual file with recorded cases. `tests/golden/CASE/kernel` holds the kernel's files inside a
+//! real container (`tests/golden/record`). `tests/golden/CASE/expected` holds the content that a program must
+//! read there (`tests/golden/expect`). `tests/golden/README.md` describes both files.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -19,7 +19,7 @@ use proclens::settings::Settings;
 use proclens::sys::Errno;
 use proclens::values::{Load, Quota, Tasks};
 
-/// What a program reads where the kernel's own text is the first argument.
+/// Renders a file; the first argument is the kernel's own text.
 type Answer<'a> = dyn FnMut(&[u8], Arena<'_>) -> Option<Vec<u8>> + 'a;
 
 /// The files of one archive: path (without the leading slash) to text.
@@ -46,7 +46,7 @@ fn golden() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden"))
 }
 
-/// A kernel that answers from the archive of one case.
+/// A kernel whose files are those of the archive of one case.
 struct Recorded {
     case: String,
     files: Files,
@@ -89,7 +89,7 @@ impl Recorded {
     }
 }
 
-/// A path as the archives spell it: no slash before it, none twice.
+/// A path as in the archives: without a leading slash and without double slashes.
 fn key(path: &CStr) -> &str {
     let path = path.to_str().expect("text");
     path.trim_start_matches('/')
@@ -170,8 +170,8 @@ fn cases() -> Vec<String> {
     cases
 }
 
-/// What a program reads in the files of the machine and of its first node, by path: the
-/// container's text, or the kernel's own.
+/// The text that a program reads in each file of the machine and of its first node, by path: the
+/// container's, or the kernel's own.
 fn shown(kernel: &Recorded) -> Vec<(String, String)> {
     let settings = Settings::DEFAULT;
     let mut memory = vec![0; 8 << 20];
@@ -224,8 +224,8 @@ fn shown(kernel: &Recorded) -> Vec<(String, String)> {
     texts
 }
 
-/// The disks' own files in sysfs, by device: the numbers of `/proc/diskstats` in columns of eight
-/// (`block/genhd.c`, `part_stat_show`), so that they need not be recorded.
+/// The disks' files in sysfs, by device. They are not recorded: they have the numbers of `/proc/diskstats` in
+/// columns of eight (`block/genhd.c`, `part_stat_show`).
 fn disks(kernel: &Recorded) -> Vec<((u64, u64), String)> {
     let text = kernel
         .files
@@ -265,7 +265,7 @@ fn every_file_is_what_it_must_be() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Calls say what the files say.
+/// Calls return the numbers of the files.
 #[test]
 fn calls_agree_with_the_files() {
     for case in cases() {
@@ -309,8 +309,8 @@ fn calls_agree_with_the_files() {
     }
 }
 
-/// What is done on a device that lies on others is counted there, from its first byte on: nothing is
-/// taken back when a second device is touched.
+/// The I/O of a stacked device counts on the disk below it from the first byte on. No counter steps back when
+/// the container uses a second device.
 #[test]
 fn the_io_of_a_loop_device_counts_on_its_disk() {
     let disks = "   7       0 loop0 0 0 0 0 0\n 254       0 vda 0 0 0 0 0\n";
@@ -336,7 +336,7 @@ fn the_io_of_a_loop_device_counts_on_its_disk() {
     assert_eq!(pgpgin(&mut kernel, on_loop), 0);
     assert_eq!(pgpgin(&mut kernel, &[on_loop, on_disk].concat()), 4);
     assert_eq!(pgpgin(&mut kernel, on_disk), 4);
-    // As sysfs names them.
+    // The names in sysfs.
     for (device, name) in [("7:0", "loop0"), ("254:0", "vda")] {
         let link = format!("../../devices/x/block/{name}\n");
         kernel.files.insert(format!("sys/dev/block/{device}"), link);
@@ -363,10 +363,10 @@ fn a_start_before_the_boot_is_ignored() {
     }
 }
 
-/// A limit that the user sets makes a container of the host: the counters are the host's own, and all
-/// files say the same, also where no cgroup can be seen.
+/// A limit that the user sets makes a container of the host: the counters are the host's own, and all files
+/// agree, also where no cgroup is visible.
 #[test]
-fn a_limit_handed_in_makes_a_container_of_the_host() {
+fn a_limit_of_the_user_makes_a_container_of_the_host() {
     let without_cgroups = {
         let mut kernel = Recorded::open("host-v2");
         kernel.case.push_str(" without mounts");

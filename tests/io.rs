@@ -1,7 +1,6 @@
-//! What `vmstat`, `iostat`, `sar`, `swapon`, `free`, `numactl` and `lstopo` show of disks, swap,
-//! pressure and nodes in a real container, while the machine around it does much more. Runs on
-//! cgroup v1, v2 and hybrids, as the machine is; `in_the_vm` runs what else would be missed on v2 with
-//! swap and pressure (`scripts/lab/vm`).
+//! The output of `vmstat`, `iostat`, `sar`, `swapon`, `free`, `numactl` and `lstopo` about disks, swap, pressure
+//! and nodes in a real container, while the machine around it does much more. Runs on cgroup v1, v2 and hybrids,
+//! as the machine has it. `in_the_vm` runs the tests on v2 with swap and pressure (`scripts/lab/vm`).
 
 mod support;
 
@@ -15,7 +14,7 @@ use std::time::Duration;
 
 use support::{Container, MIB, Plan, field, program, skipped};
 
-/// What the container writes and reads, MiB.
+/// The amount that the container writes and reads, MiB.
 const WRITTEN: u64 = 200;
 const READ: u64 = 100;
 
@@ -23,7 +22,7 @@ fn host(file: &str, name: &str) -> f64 {
     field(&fs::read_to_string(file).expect(file), name)
 }
 
-/// True where all of `names` are installed.
+/// True if all of `names` are installed.
 fn installed(names: &[&str]) -> bool {
     let missing = names.iter().find(|name| program(name).is_none());
     if let Some(name) = missing {
@@ -45,12 +44,12 @@ fn near(what: &str, value: f64, expected: f64, slack: f64) {
     );
 }
 
-/// Room on a disk whose I/O cgroups count: a file beside the build, or where that lies on no disk
-/// a disk in memory.
+/// Space on a disk whose I/O cgroups count: a file beside the build or, if that is on no disk, a disk in
+/// memory.
 struct Disk {
-    /// What is written to and read.
+    /// The file or device that the tests write and read.
     path: PathBuf,
-    /// `vda`, and `254:0`.
+    /// Its name and number, such as `vda` and `254:0`.
     name: String,
     number: String,
     memory: Option<String>,
@@ -67,7 +66,7 @@ impl Disk {
     }
 
     fn of_build() -> Option<Disk> {
-        // Tests run beside each other.
+        // Tests run at the same time.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = support::scratch();
@@ -85,7 +84,7 @@ impl Disk {
             number: fs::read_to_string(whole.join("dev")).ok()?.trim().into(),
             memory: None,
         };
-        // Every block exists before anything is measured.
+        // Allocate every block before the measurement.
         run(&format!(
             "dd if=/dev/zero of={} bs=1M count={} oflag=direct status=none",
             disk.path.display(),
@@ -107,8 +106,8 @@ impl Disk {
         })
     }
 
-    /// v1 counts the I/O of a disk from the first throttling rule on that was ever set
-    /// (Linux 6.10): one that throttles nothing.
+    /// Sets a throttling rule that throttles nothing: from Linux 6.10 on, v1 counts the I/O of a disk only after
+    /// its first rule.
     fn counted_for(&self, container: &Container) {
         if container.v2() {
             return;
@@ -133,7 +132,7 @@ fn run(command: &str) {
     assert!(status.expect("sh").success(), "{command}");
 }
 
-/// Sectors that the machine read and wrote on a disk.
+/// The sectors that the machine read and wrote on a disk.
 fn sectors(disk: &Disk) -> [u64; 2] {
     let text = fs::read_to_string("/proc/diskstats").expect("diskstats");
     let line = text
@@ -144,7 +143,7 @@ fn sectors(disk: &Disk) -> [u64; 2] {
     [5, 9].map(|i| line[i].parse().expect("a number"))
 }
 
-/// The machine keeps the upper half of the disk's room busy until `enough` says so.
+/// The machine uses the upper half of the space on the disk until `enough` is true.
 fn busy(disk: &Disk, enough: impl Fn() -> bool) {
     let half = Disk::SIZE / MIB / 2;
     let path = disk.path.display();
@@ -156,7 +155,7 @@ fn busy(disk: &Disk, enough: impl Fn() -> bool) {
     }
 }
 
-/// Bytes that the cgroup says it read and wrote on a disk.
+/// The bytes that the cgroup read and wrote on a disk, by its own counters.
 fn counted(container: &Container, disk: &Disk) -> [u64; 2] {
     let (text, names) = if container.v2() {
         let text = container.file("memory", "io.stat").replace('=', " ");
@@ -203,8 +202,8 @@ fn cell(text: &str, name: &str, column: &str) -> f64 {
     found.unwrap_or_else(|| panic!("no {column} of {name} in {text}"))
 }
 
-/// The contract's own case: 200 MB written and 100 MB read with O_DIRECT, while the machine does ten
-/// times as much on the same disk.
+/// The container writes 200 MB and reads 100 MB with O_DIRECT, while the machine does ten times as much on the
+/// same disk.
 #[test]
 fn io_is_the_containers_alone() {
     needs_containers!();
@@ -215,7 +214,7 @@ fn io_is_the_containers_alone() {
     let container = Plan::usual().setup("mount -t tmpfs none /dev/shm").start();
     disk.counted_for(&container);
     let (path, name) = (disk.path.display(), &disk.name);
-    // The programs themselves are in memory before anything is counted.
+    // Read the programs into memory before the measurement.
     container.with_shell(&format!(
         "dd if={path} of=/dev/null bs=1M count=1 iflag=direct status=none; vmstat -d; iostat -dk {name}; sleep 0"
     ));
@@ -228,7 +227,7 @@ fn io_is_the_containers_alone() {
          echo ====; iostat -dk {name}; vmstat -d; cat /sys/block/{name}/stat
          echo ====; cat /dev/shm/rows"
     );
-    // Less in the slow VM.
+    // Less I/O in the slow VM.
     let times = if disk.memory.is_some() { 3 } else { 10 };
     let much = times * WRITTEN * MIB / 512;
     let (before, started) = (counted(&container, &disk), sectors(&disk));
@@ -250,7 +249,7 @@ fn io_is_the_containers_alone() {
     let parts: Vec<_> = text.split("====\n").collect();
     let kib = |mib: u64| (mib * 1024) as f64;
     let (read, written) = (kib(READ), kib(WRITTEN));
-    // The cgroup is the judge of the test itself.
+    // The cgroup's counters show that the test itself worked.
     near(
         "the cgroup's reads",
         (after[0] - before[0]) as f64 / 1024.0,
@@ -310,7 +309,7 @@ fn io_is_the_containers_alone() {
     assert!(machine >= much, "{machine}");
 }
 
-/// A container that does nothing on a disk that is busy.
+/// A container that uses no disk, while the machine uses one.
 #[test]
 fn the_machines_io_is_not_seen() {
     needs_containers!();
@@ -324,7 +323,7 @@ fn the_machines_io_is_not_seen() {
         "sar -B -W -d 1 3; echo ====; iostat -xk {} 1 3; echo ====; vmstat -n 1 4",
         disk.name
     );
-    // Its programs are in memory before it is looked at.
+    // Read the programs into memory before the measurement.
     container.with_shell("sar -B -W -d 1 1; iostat; vmstat");
     let done = AtomicBool::new(false);
     let start = sectors(&disk);
@@ -341,7 +340,7 @@ fn the_machines_io_is_not_seen() {
         cell(&without, &disk.name, "kB_wrtn") > 50_000.0,
         "{without}"
     );
-    // A page of a program that had to be read again is no leak.
+    // A page of a program that was read again is no leak.
     let little = 1024.0;
     let parts: Vec<_> = text.split("====\n").collect();
     for column in ["pgpgin/s", "pgpgout/s", "pswpin/s", "pswpout/s"] {
@@ -373,7 +372,7 @@ fn the_machines_io_is_not_seen() {
     }
 }
 
-/// v1 forgets what a cgroup did that is removed: who keeps asking sees nothing go back.
+/// v1 forgets the counters of a removed cgroup. A process that keeps reading sees no counter step back.
 #[test]
 fn a_removed_cgroup_takes_nothing_back() {
     needs_containers!();
@@ -405,7 +404,7 @@ fn a_removed_cgroup_takes_nothing_back() {
         .preloaded()
         .start();
     let mut shown = || {
-        reader.say("now");
+        reader.send("now");
         let line = reader.line().expect("an answer");
         line.split_whitespace().map(number).collect::<Vec<_>>()
     };
@@ -421,7 +420,7 @@ fn a_removed_cgroup_takes_nothing_back() {
     assert_eq!(shown(), [6144.0; 3]);
 }
 
-/// The counters of a disk, however they are asked for.
+/// All files have the same counters of a disk.
 #[test]
 fn all_files_agree_about_a_disk() {
     needs_containers!();
@@ -439,21 +438,21 @@ fn all_files_agree_about_a_disk() {
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
-    // A page of a program that had to be read again makes a read more, of which the later ones tell.
-    let said = |at: usize| &lines[at][if at == 4 { 3 } else { 0 }..];
+    // A page of a program that was read again adds a read, which the later files show.
+    let columns = |at: usize| &lines[at][if at == 4 { 3 } else { 0 }..];
     for at in 1..5 {
-        assert_eq!(said(at)[4..], said(0)[4..], "{text}");
+        assert_eq!(columns(at)[4..], columns(0)[4..], "{text}");
         for column in [0, 2] {
             assert!(
-                number(said(at)[column]) >= number(said(at - 1)[column]),
+                number(columns(at)[column]) >= number(columns(at - 1)[column]),
                 "{text}"
             );
         }
     }
     assert_eq!(lines[0][6], (3 * MIB / 512).to_string(), "{text}");
-    // A descriptor shows its moment.
+    // A descriptor keeps the text of its moment.
     assert_eq!(lines[5][4..], lines[0][4..], "{text}");
-    // A partition has what diskstats says of it, and what is no block device's is the kernel's.
+    // A partition has the values of its line in diskstats. A `stat` of no block device is the kernel's.
     let words = ["cat", "/sys/class/net/lo/statistics/rx_bytes"];
     let kernels = container.program(&words).output().text();
     assert_eq!(
@@ -462,7 +461,7 @@ fn all_files_agree_about_a_disk() {
     );
 }
 
-/// The first line is the average since the container started: in one that is a second old too.
+/// The first line is the average since the container started, also in a container that is a second old.
 #[test]
 fn the_first_line_of_vmstat_is_sane() {
     needs_containers!();
@@ -474,7 +473,7 @@ fn the_first_line_of_vmstat_is_sane() {
         .map(|line| line.split_whitespace().map(number).collect())
         .collect();
     assert_eq!(rows.len(), 4, "{text}");
-    // Interrupts and switches are the machine's: what it does at most, not since it booted.
+    // Interrupts and switches are the machine's: at most its rate, not its sum since boot.
     let text_of_host = fs::read_to_string("/proc/stat").expect("stat");
     let total = |name| field(&text_of_host, name);
     let up = number(
@@ -488,7 +487,7 @@ fn the_first_line_of_vmstat_is_sane() {
     for first in &rows[..2] {
         let [swpd, si, so, bi, bo, interrupts, switches] =
             [2, 6, 7, 8, 9, 10, 11].map(|i| first[i]);
-        // What the machine's swap lacks the container's lacks too.
+        // The container's swap is no larger than the machine's.
         assert!(swpd <= swapped_by_machine, "{text}");
         assert_eq!([si, so], [0.0; 2], "{text}");
         assert!(bi < 20_000.0 && bo < 20_000.0, "{text}");
@@ -498,7 +497,7 @@ fn the_first_line_of_vmstat_is_sane() {
         let cpu: f64 = first[12..17].iter().sum();
         near("us to st", cpu, 100.0, 4.0);
     }
-    // Between two processes nothing goes back, and the difference is the machine's.
+    // Between two processes no counter steps back, and the difference is the machine's.
     let counts = |text: &str| [field(text, "intr"), field(text, "ctxt")];
     let machine = || counts(&fs::read_to_string("/proc/stat").expect("stat"));
     let (low, high) = (machine(), counts(&container.with("cat /proc/stat")));
@@ -518,7 +517,7 @@ fn the_first_line_of_vmstat_is_sane() {
     }
 }
 
-/// The screens that are made of several files, against the cgroup.
+/// Programs that combine several files agree with the cgroup.
 #[test]
 fn screens_agree_with_the_cgroup() {
     needs_containers!();
@@ -576,7 +575,7 @@ fn screens_agree_with_the_cgroup() {
         of("CPU context switches") < host("/proc/stat", "ctxt"),
         "{text}"
     );
-    // No swap is none everywhere.
+    // Without swap, every file shows none.
     assert_eq!(container.with("swapon -s"), "");
     let free = container.with("free -h -w");
     assert_eq!(row(&free, "Mem:")[1], "512Mi", "{free}");
@@ -592,7 +591,7 @@ fn screens_agree_with_the_cgroup() {
     assert_eq!(row(&container.with("free -k -w"), "Mem:")[5], "0");
 }
 
-/// A container above its limit swaps: si and so, swaps, free and the cgroup say the same.
+/// A container above its limit swaps: si and so, swaps, free and the cgroup agree.
 #[test]
 fn swapping_shows() {
     needs_containers!();
@@ -607,7 +606,7 @@ fn swapping_shows() {
     if container.memory_swap().is_none() {
         return skipped("the kernel does not account swap");
     }
-    // Written, then read again: out and in. What is left in swap is looked at from outside.
+    // Write memory, then read it again: pages go out and in. The cgroup's file shows the rest in swap.
     let text = container.with_shell(
         "vmstat -n 1 & v=$!; sleep 2
          head -c 100000000 /dev/zero >/dev/shm/big; cat /dev/shm/big >/dev/null
@@ -621,7 +620,7 @@ fn swapping_shows() {
         si += number(columns[6]);
         so += number(columns[7]);
     }
-    // 100 MB through 64 MiB: at least the difference had to go out, and as much came in again.
+    // 100 MB of memory with a limit of 64 MiB: at least the difference went out, and as much came in again.
     assert!(so > 30_000.0 && so < 600_000.0, "so {so}: {text}");
     assert!(si > 10_000.0 && si < 600_000.0, "si {si}: {text}");
     let used = container.memory_swap().expect("swap") as f64 / 1024.0;
@@ -679,7 +678,7 @@ print(events == [(fd, select.POLLPRI)], events)";
     assert_eq!(lines[1], "some", "{text}");
     assert_eq!(lines[2], "[]", "{text}");
     assert!(lines[3].starts_with("True"), "{text}");
-    // Where it may not be written to, the kernel's own is left, and works as ever.
+    // If the cgroup's file cannot be written, the program keeps the kernel's own file, and it works.
     let sealed = Plan::usual()
         .setup("mount -o remount,bind,ro /sys/fs/cgroup")
         .start();
@@ -692,7 +691,7 @@ print(events == [(fd, select.POLLPRI)], events)";
     assert_eq!(text.trim(), "/proc/pressure/memory");
 }
 
-/// Pressure that is read is the cgroup's.
+/// A read of pressure returns the cgroup's.
 #[test]
 fn pressure_is_the_containers() {
     needs_containers!();
@@ -715,7 +714,7 @@ fn pressure_is_the_containers() {
     assert!(total(&text) < machine, "{text}");
 }
 
-/// What programs for NUMA say of memory and CPUs is what all others say.
+/// Programs for NUMA show the same memory and CPUs as all others.
 #[test]
 fn nodes_are_no_contradiction() {
     needs_containers!();
@@ -743,21 +742,21 @@ fn nodes_are_no_contradiction() {
     assert!(!container.without("numactl -H").contains(" 512 MB"));
 }
 
-/// What this machine may not have, on cgroup v2: I/O counted there, swap, pressure.
+/// Runs the tests on cgroup v2, with I/O counters, swap and pressure, which this machine may lack.
 #[test]
 #[ignore = "boots the VM: scripts/test v2 runs it"]
 fn in_the_vm() {
     let machine = ["--swap", "512M", "--cpus", "2", "--timeout", "1800"];
-    let (status, said) =
+    let (status, printed) =
         support::this_program_in_the_vm(&machine, &["alone", "swapping", "pressure"]);
-    for line in said.lines().filter(|line| line.starts_with("skipped: ")) {
+    for line in printed.lines().filter(|line| line.starts_with("skipped: ")) {
         println!("in the VM, {line}");
     }
-    assert!(status.success(), "{said}");
-    assert!(said.contains("5 passed; 0 failed"), "{said}");
+    assert!(status.success(), "{printed}");
+    assert!(printed.contains("5 passed; 0 failed"), "{printed}");
 }
 
-/// Lines of vmstat that meminfo has under another name, and what one counts in kB (NUMBERS section 7).
+/// The lines of vmstat agree with those of meminfo under other names and in other units (NUMBERS section 7).
 #[test]
 fn vmstat_agrees_with_meminfo() {
     needs_containers!();
@@ -789,7 +788,7 @@ fn vmstat_agrees_with_meminfo() {
         ("nr_swapcached", "SwapCached:", 4.0),
     ];
     let container = Plan::usual().start();
-    // Mapped, locked, written and shared memory.
+    // Use mapped, locked, written and shared memory.
     let script = "import mmap, ctypes, time\n\
         a = mmap.mmap(-1, 40 << 20); a.write(b'x' * (40 << 20))\n\
         s = open('/dev/shm/s', 'wb'); s.write(b'x' * (20 << 20)); s.flush()\n\
@@ -802,7 +801,7 @@ fn vmstat_agrees_with_meminfo() {
         .output()
         .text();
     for (line, of_meminfo, unit) in SAME {
-        // Two reads are two moments.
+        // The two reads are at different moments.
         let (ours, theirs) = (field(&text, line) * unit, field(&text, of_meminfo));
         assert!(
             (ours - theirs).abs() < 2048.0,

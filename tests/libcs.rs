@@ -15,7 +15,8 @@ use support::{c_program, fetched, library, skipped};
 /// The oldest glibc that README promises.
 const OLDEST: (u32, u32) = (2, 17);
 
-/// The glibc that first had each name, on x86-64 and aarch64 (tests/abi/record); none has a name without.
+/// The glibc that first had each name, on x86-64 and aarch64 (tests/abi/record). No glibc has a name without a
+/// number.
 fn introduced() -> BTreeMap<String, Option<(u32, u32)>> {
     let version = |text: &str| {
         let (major, minor) = text.split_once('.')?;
@@ -33,7 +34,7 @@ fn introduced() -> BTreeMap<String, Option<(u32, u32)>> {
         .collect()
 }
 
-/// Hooked names that glibc 2.17 lacks. For each there is a function that stands in.
+/// Hooked names that glibc 2.17 lacks. Each has a stand-in.
 const NEWER: [&str; 11] = [
     "execveat",
     "fstat",
@@ -94,7 +95,7 @@ fn libc_without(version: &str, names: &[&str]) -> Option<PathBuf> {
     Some(directory)
 }
 
-/// Takes the names from these symbols of an ELF file of 64 bits. A string of the string table cannot be
+/// Removes the names of these symbols from an ELF file of 64 bits. A string of the string table cannot be
 /// changed instead: the end of `__getauxval` is `getauxval`.
 fn forget(file: &mut [u8], names: &[&str]) {
     const DYNAMIC_SYMBOLS: u64 = 11;
@@ -128,8 +129,8 @@ fn forget(file: &mut [u8], names: &[&str]) {
     }
 }
 
-/// Runs `words` with a memory limit of 512 MiB that the user sets, and answers its wish for another one with the
-/// same: this machine need have no containers.
+/// Runs `words` with a memory limit of 512 MiB that the user sets. If the program requests another limit, the
+/// limit stays: this machine need not support containers.
 fn run(words: &[&str], preload: bool, libc: Option<&Path>) -> Output {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).env_clear().env("LC_ALL", "C");
@@ -152,8 +153,8 @@ fn succeeds(output: &Output, what: &str) {
     assert!(output.status.success(), "{what}: {text}{output:?}");
 }
 
-/// What this libc says of all hooked names, the library answers too.
-fn asks_for_names(runner: &[&str], program: &str, libc: Option<&Path>, what: &str) {
+/// Checks that `dlsym` finds the same hooked names with the library as without it.
+fn looks_up_names(runner: &[&str], program: &str, libc: Option<&Path>, what: &str) {
     let mut words = runner.to_vec();
     words.push(program);
     words.push("which");
@@ -200,12 +201,12 @@ fn glibc_of_every_age() {
             succeeds(&run(&[program, "only"], preload, Some(&libc)), &what);
         }
         succeeds(&run(&[program], true, Some(&libc)), &version);
-        asks_for_names(&[], names, Some(&libc), &version);
+        looks_up_names(&[], names, Some(&libc), &version);
     }
 }
 
-/// glibc before 2.16 has no `getauxval`: the auxiliary vector says that the program is not setuid, so its
-/// environment counts.
+/// glibc before 2.16 has no `getauxval`. The library reads in the auxiliary vector that the program is not
+/// setuid, so its environment counts.
 #[test]
 fn glibc_without_getauxval() {
     let (Some(program), Some(libc)) = (
@@ -219,7 +220,7 @@ fn glibc_without_getauxval() {
 }
 
 /// musl 1.2.3 (Debian 12) and a later one (Debian 13), where programs that were built on the older one
-/// refer to names that are gone.
+/// refer to names that no longer exist.
 #[test]
 fn musl_of_every_age() {
     let path = format!(
@@ -247,13 +248,13 @@ fn musl_of_every_age() {
     {
         let what = format!("musl {runner:?}");
         let mut words: Vec<_> = runner.into_iter().collect();
-        asks_for_names(&words, names, None, &what);
+        looks_up_names(&words, names, None, &what);
         words.push(program);
         succeeds(&run(&words, true, None), &what);
     }
 }
 
-/// Objects that the program loads later may go away, so a look-up does not see them.
+/// Objects that the program loads later may be unloaded, so a look-up ignores them.
 #[test]
 fn objects_that_are_loaded_later() {
     let (Some(program), Some(loaded)) = (

@@ -1,6 +1,6 @@
-//! The shared object as it is built: what it needs of others, what it gives them, how large it is
-//! and when its code runs. All of it is a promise (ARCHITECTURE.md): a preloaded object that asks
-//! for anything more ends every program of an image that lacks it.
+//! The shared object as it is built: its dependencies, its exported symbols, its size, and when its code runs.
+//! ARCHITECTURE.md, "Constraints", promises all of this: if a preloaded object needs something that an image
+//! lacks, every program of that image fails.
 
 mod support;
 
@@ -10,8 +10,8 @@ use std::process::Command;
 use proclens::preload::NAMES;
 use support::{library, program, skipped};
 
-/// What `tool` of binutils says of the library.
-fn says(tool: &str, options: &[&str]) -> Option<String> {
+/// The output of `tool` (binutils) for the library.
+fn output_of(tool: &str, options: &[&str]) -> Option<String> {
     let library = library();
     if program(tool).is_none() {
         skipped(&format!("no {tool} (binutils) here"));
@@ -37,7 +37,7 @@ struct Symbol {
 }
 
 fn symbols() -> Option<Vec<Symbol>> {
-    let text = says("readelf", &["--dyn-syms", "-W"])?;
+    let text = output_of("readelf", &["--dyn-syms", "-W"])?;
     let symbols: Vec<_> = text
         .lines()
         .filter_map(|line| {
@@ -91,7 +91,7 @@ fn the_library_needs_no_symbol_of_other_objects() {
             .filter(|s| !s.defined)
             .map(|s| s.name.as_str()),
     );
-    // glibc has the one, musl the other.
+    // glibc has the first one, musl the second one.
     assert_eq!(needed, names(["_r_debug", "_dl_debug_addr"]));
     for symbol in symbols.iter().filter(|s| !s.defined) {
         assert_eq!(symbol.binding, "WEAK", "{symbol:?}");
@@ -100,7 +100,7 @@ fn the_library_needs_no_symbol_of_other_objects() {
 
 /// The tags of the dynamic section, `(NEEDED)` and the like.
 fn tags() -> Option<Vec<String>> {
-    let text = says("readelf", &["-d", "-W"])?;
+    let text = output_of("readelf", &["-d", "-W"])?;
     let tags: Vec<_> = text
         .lines()
         .filter_map(|line| Some(line.split_once('(')?.1.split_once(')')?.0.to_string()))
@@ -112,7 +112,7 @@ fn tags() -> Option<Vec<String>> {
 #[test]
 fn dynamic_section() {
     let Some(tags) = tags() else { return };
-    // INIT: a look at standard input, which a shell without the library may have opened. On aarch64
+    // INIT: checks standard input, which a shell without the library may have opened. On aarch64
     // musl calls only INIT_ARRAY.
     let known = names([
         "SONAME",
@@ -147,13 +147,13 @@ fn dynamic_section() {
     ]);
     let present = names(tags.iter().map(String::as_str));
     let unknown: Vec<_> = present.difference(&known).collect();
-    // NEEDED, VERNEED and VERSYM, TEXTREL, FINI, RPATH… would be here.
+    // NEEDED, VERNEED and VERSYM, TEXTREL, FINI or RPATH would be in this list.
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
 #[test]
 fn segments_and_sections() {
-    let Some(text) = says("readelf", &["-l", "-S", "-W"]) else {
+    let Some(text) = output_of("readelf", &["-l", "-S", "-W"]) else {
         return;
     };
     assert!(!text.contains(" TLS "), "thread-local storage: {text}");
@@ -167,14 +167,14 @@ fn segments_and_sections() {
         .filter(|l| l.trim_start().starts_with("LOAD "))
         .collect();
     assert_eq!(loads.len(), 2, "each segment costs at every exec: {text}");
-    // LOAD offset address physical file-size memory-size: what is written to is one page.
+    // LOAD offset address physical file-size memory-size: the writable part is one page.
     let number = |field: usize| {
         let text = loads[1].split_whitespace().nth(field).expect("a field");
         u64::from_str_radix(text.trim_start_matches("0x"), 16).expect("a number")
     };
     let (start, length) = (number(2), number(5));
     assert!(start % 4096 + length <= 4096, "{text}");
-    // A stack that could be executed would make the program's so.
+    // An executable stack here would make the program's stack executable.
     let stack = text
         .lines()
         .find(|l| l.trim_start().starts_with("GNU_STACK"))
@@ -206,7 +206,7 @@ fn size() {
 
 #[test]
 fn few_relocations() {
-    let Some(text) = says("readelf", &["-r", "-W"]) else {
+    let Some(text) = output_of("readelf", &["-r", "-W"]) else {
         return;
     };
     let symbolic: Vec<_> = text
@@ -228,15 +228,18 @@ fn readme_has_every_hook() {
         .and_then(|(_, rest)| rest.split_once("<!-- /hooks -->"))
         .expect("README.md has no <!-- hooks --> table")
         .0;
-    let told = names(table.split('`').skip(1).step_by(2));
+    let documented = names(table.split('`').skip(1).step_by(2));
     let hooks = names(NAMES.iter().map(|(name, _)| *name));
-    let missing: Vec<_> = hooks.difference(&told).collect();
+    let missing: Vec<_> = hooks.difference(&documented).collect();
     assert!(
         missing.is_empty(),
         "hooks that README does not name: {missing:?}"
     );
-    let more: Vec<_> = told.difference(&hooks).collect();
-    assert!(more.is_empty(), "README names what is not hooked: {more:?}");
+    let more: Vec<_> = documented.difference(&hooks).collect();
+    assert!(
+        more.is_empty(),
+        "README names functions that are not hooked: {more:?}"
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use proclens::values::FIXED_1;
 use proclens::values::Load;
 use support::Random;
 
-/// The kernel's arithmetic once more, in other words: on 128 bits, powers by recursion.
+/// A second implementation of the kernel's arithmetic: on 128 bits, powers by recursion.
 mod kernel {
     pub fn calc_load(load: u128, exp: u128, active: u128) -> u128 {
         let up = if active >= load { 2047 } else { 0 };
@@ -80,7 +80,7 @@ fn samples_are_the_kernels() {
 }
 
 #[test]
-fn gaps_are_caught_up_with_as_the_kernel_does() {
+fn gaps_are_extrapolated_as_the_kernel_does() {
     let mut random = Random::seeded(2);
     for _ in 0..80_000 {
         let load = Load([0; 3].map(|_| random.next() >> (42 + random.below(22))));
@@ -108,21 +108,21 @@ fn gaps_are_caught_up_with_as_the_kernel_does() {
         let n = gap / PERIOD_US;
         let fixed = |us: u64| u128::from(us) * 2048 / u128::from(gap.max(1));
         let active = fixed(used) + fixed(waited);
-        let bridged = last.bridge(&now);
+        let extrapolated = last.extrapolate(&now);
         if n == 0 {
-            assert_eq!(bridged, last);
+            assert_eq!(extrapolated, last);
             assert_eq!(last.sample(&now, running(7)), last);
             continue;
         }
         let wanted = expected(load, |load, exp| kernel::calc_load_n(load, exp, active, n));
-        assert_eq!(bridged.load, wanted, "{last:?} {now:?}");
+        assert_eq!(extrapolated.load, wanted, "{last:?} {now:?}");
         assert_eq!(
-            bridged.last_sample_age_us,
+            extrapolated.last_sample_age_us,
             last.last_sample_age_us + n * PERIOD_US
         );
-        assert!(now.age_us - bridged.last_sample_age_us < PERIOD_US);
+        assert!(now.age_us - extrapolated.last_sample_age_us < PERIOD_US);
 
-        // A sample at the end of the gap: the periods before it bridged, then the count.
+        // A sample at the end of the gap: the periods before it extrapolated, then the count.
         let count = random.below(100);
         let before = if n == 1 {
             load
@@ -157,14 +157,14 @@ fn one_busy_task_raises_the_average_as_on_a_machine() {
 
 #[test]
 fn averages_without_a_sampler_come_from_the_cpu_time() {
-    // Ten minutes, 1.5 CPUs busy all the time: a little over 1.5 nowhere, under it at 15 minutes.
+    // Ten minutes with 1.5 CPUs busy all the time: no average is above 1.5, and that of 15 minutes is below it.
     let now = Reading {
         age_us: 600_000_000,
         cpu_us: 900_000_000,
         pressure_us: 0,
         cpus: 2,
     };
-    let Load([one, five, fifteen]) = Averages::default().bridge(&now).load;
+    let Load([one, five, fifteen]) = Averages::default().extrapolate(&now).load;
     assert!((3070..=3074).contains(&one), "{one}");
     assert!((2650..2700).contains(&five), "{five}");
     assert!((1450..1550).contains(&fifteen), "{fifteen}");
@@ -172,7 +172,7 @@ fn averages_without_a_sampler_come_from_the_cpu_time() {
         age_us: PERIOD_US - 1,
         ..now
     };
-    assert_eq!(Averages::default().bridge(&young).load, Load([0; 3]));
+    assert_eq!(Averages::default().extrapolate(&young).load, Load([0; 3]));
 }
 
 #[test]
@@ -189,8 +189,8 @@ fn an_hour_of_pause_is_no_spike() {
         pressure_us: 0,
         cpus: 4,
     };
-    assert_eq!(last.bridge(&now).load.0[0], 0);
-    assert!(last.bridge(&now).load.0[2] < 3 * FIXED_1 / 40);
+    assert_eq!(last.extrapolate(&now).load.0[0], 0);
+    assert!(last.extrapolate(&now).load.0[2] < 3 * FIXED_1 / 40);
     let Load(after) = last.sample(&now, running(4)).load;
     assert!(after.iter().all(|load| *load < FIXED_1 / 2), "{after:?}");
 }
@@ -210,7 +210,7 @@ fn counters_that_go_back_or_jump_stay_within_what_the_cpus_can_do() {
         pressure_us: 0,
         cpus: 4,
     };
-    assert_eq!(last.bridge(&now).load, Load([0; 3]));
+    assert_eq!(last.extrapolate(&now).load, Load([0; 3]));
     let last = Averages { cpu_us: 0, ..last };
     let now = Reading {
         cpu_us: u64::MAX,
@@ -218,7 +218,7 @@ fn counters_that_go_back_or_jump_stay_within_what_the_cpus_can_do() {
         ..now
     };
     assert!(
-        last.bridge(&now)
+        last.extrapolate(&now)
             .load
             .0
             .iter()
@@ -229,7 +229,7 @@ fn counters_that_go_back_or_jump_stay_within_what_the_cpus_can_do() {
         last_sample_age_us: 200 * PERIOD_US,
         ..last
     };
-    assert_eq!(later.bridge(&now), later);
+    assert_eq!(later.extrapolate(&now), later);
     assert_eq!(later.sample(&now, running(9)), later);
 }
 
@@ -256,7 +256,7 @@ fn extremes_do_no_harm() {
             cpus: random.any(),
         };
         for after in [
-            last.bridge(&now),
+            last.extrapolate(&now),
             last.sample(
                 &now,
                 Active {
@@ -279,8 +279,8 @@ fn extremes_do_no_harm() {
     }
 }
 
-/// Two CPUs, no pressure known, and of each 20 s one or two samples missing: what is not known of
-/// the tasks that wait and sleep is taken from before.
+/// Two CPUs without pressure counters, and one or two of four samples missing: the number of tasks that wait and
+/// sleep is taken from the last sample.
 #[test]
 fn samples_that_are_missing_now_and_then_change_little() {
     let mut random = Random::seeded(9);
@@ -304,7 +304,7 @@ fn samples_that_are_missing_now_and_then_change_little() {
             if !missing || period < 3 {
                 averages = averages.sample(&now, active);
             }
-            let shown = averages.bridge(&now).load;
+            let shown = averages.extrapolate(&now).load;
             for (shown, exact) in shown.0.iter().zip(true_load.load.0) {
                 let off = shown.abs_diff(exact) as f64 / 2048.0;
                 let exact = exact as f64 / 2048.0;
@@ -329,7 +329,7 @@ fn ended_load_does_not_continue_in_periods_without_samples() {
         };
         averages = averages.sample(&now, running(16));
     }
-    // Frozen for an hour; and a minute in which only a quarter of the CPU time was used.
+    // First frozen for an hour; then a minute in which only a quarter of the CPU time was used.
     let end_us = 60 * PERIOD_US;
     let frozen = Reading {
         age_us: end_us + 720 * PERIOD_US,
@@ -337,25 +337,25 @@ fn ended_load_does_not_continue_in_periods_without_samples() {
         pressure_us: 0,
         cpus: 2,
     };
-    assert_eq!(averages.bridge(&frozen).load.0[0], 0);
+    assert_eq!(averages.extrapolate(&frozen).load.0[0], 0);
     let slower = Reading {
         age_us: end_us + 120 * PERIOD_US,
         cpu_us: end_us * 2 + 60 * PERIOD_US,
         ..frozen
     };
-    let Load([one, ..]) = averages.bridge(&slower).load;
+    let Load([one, ..]) = averages.extrapolate(&slower).load;
     assert!(
         (4 * FIXED_1 - 100..4 * FIXED_1 + 100).contains(&one),
         "{one}"
     );
 }
 
-/// Readers keep the averages where no sampler may run: each stores its estimate. A program that reads
-/// every 7 s sees the load of the CPU time (NUMBERS section 5).
+/// Where no sampler may run, each reader stores its estimate. A program that reads every 7 s sees the load of
+/// the CPU time (NUMBERS section 5).
 #[test]
 fn estimates_of_readers_follow_the_cpu_time() {
     let mut kept = Averages::default();
-    // Ten days idle, then one busy CPU.
+    // Idle for ten days, then one busy CPU.
     let idle_us = 864_000_000_000;
     let reading = |seconds: u64| Reading {
         age_us: idle_us + seconds * 1_000_000,

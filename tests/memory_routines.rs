@@ -61,8 +61,8 @@ fn same_as_naive(processor: &str, compiler: &str, syntax: &str, emulator: Option
         None => Command::new(&built),
     };
     let output = command.output().expect("the comparison");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(said, "all of them\n", "{output:?}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(printed, "all of them\n", "{output:?}");
 }
 
 #[test]

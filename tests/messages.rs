@@ -46,7 +46,7 @@ fn a_message_names_the_file_the_reason_and_the_remedy() {
     }
 }
 
-/// Descriptor 2 is a data file by then.
+/// Descriptor 2 is a data file when the library would write a message.
 #[test]
 fn no_message_in_a_data_file() {
     needs_containers!();
@@ -72,7 +72,7 @@ fn no_message_in_a_data_file() {
     assert_eq!(container.without("cat /dev/shm/d"), "2");
 }
 
-/// A pipe without a reader, a full pipe, a file at its size limit.
+/// Standard error is a pipe without a reader, a full pipe, or a file at its size limit.
 #[test]
 fn no_message_ends_or_stops_a_program() {
     needs_containers!();
@@ -96,7 +96,7 @@ fn no_message_ends_or_stops_a_program() {
     }
 }
 
-/// Settings of a whole image: a terminal and a pipe get messages, a file gets none.
+/// With the settings of a whole image, a terminal and a pipe get messages, and a file gets none.
 #[test]
 fn messages_by_the_settings_file() {
     needs_containers!();

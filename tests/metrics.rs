@@ -30,8 +30,8 @@ fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// The series of a text in one of the two formats, with their values. Panics where the text breaks a rule of
-/// the format. `scripts/test monitoring` asks other people's parsers.
+/// The series of a text in one of the two formats, with their values. Panics if the text breaks a rule of
+/// the format. `scripts/test monitoring` uses parsers of other projects.
 fn series(text: &str, openmetrics: bool) -> HashMap<String, f64> {
     let mut family = String::new();
     let mut kind = String::new();
@@ -218,13 +218,13 @@ fn metrics_in_a_file_and_over_http() {
         "{head}"
     );
 
-    // The exit that a supervisor expects, also where the server is PID 1.
+    // A supervisor expects this exit status, also if the server is PID 1.
     let signal = format!("kill -TERM {}", server.child.id());
     Command::new("sh").args(["-c", &signal]).status().unwrap();
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
 }
 
-/// Clients that send nothing, send slowly or do not read do not delay the answers to other clients.
+/// Clients that send nothing, send slowly or do not read do not delay the responses to other clients.
 #[test]
 fn bad_clients_delay_no_other_client() {
     let server = Server::start(&[]);
@@ -245,7 +245,7 @@ fn bad_clients_delay_no_other_client() {
         assert!(page.starts_with("HTTP/1.1 200"), "{page}");
         samples(body(&page));
     }
-    // No time limit of the server's own has to run out for this one.
+    // This client does not wait until a time limit of the server ends.
     let took = begun.elapsed();
     let threads = format!("/proc/{}/task", server.child.id());
     let threads = fs::read_dir(threads).unwrap().count();
@@ -254,9 +254,10 @@ fn bad_clients_delay_no_other_client() {
     assert!(threads <= 70, "{threads} threads");
 }
 
-/// A directory that cannot be written to, a full disk, a signal: one line, and no part of a file.
+/// After a directory that cannot be written, a full disk or a signal, there is one line of error and no partial
+/// file.
 #[test]
-fn a_text_file_is_whole_or_not_there() {
+fn a_text_file_is_whole_or_absent() {
     if !support::containers() {
         return;
     }
@@ -320,7 +321,7 @@ fn a_text_file_is_whole_or_not_there() {
     assert!(message.contains("no space left"), "{message}");
     assert!(!message.contains(".proclens-"), "{message}");
 
-    // A signal while the file is written.
+    // A signal arrives while the file is written.
     let mut traced = Command::new("strace")
         .args(["-qq", "-o", "/dev/null", "-e", "trace=fdatasync"])
         .args(["-e", "inject=fdatasync:delay_enter=3000000"])
@@ -347,7 +348,7 @@ fn a_text_file_is_whole_or_not_there() {
     series(&fs::read_to_string(&path).unwrap(), false);
 }
 
-/// Processes in a PID namespace and a cgroup of their own, whose name may be any.
+/// Processes in a PID namespace and a cgroup of their own, with any name.
 struct Guest {
     child: Child,
     groups: Vec<PathBuf>,
@@ -379,9 +380,9 @@ impl Guest {
             .spawn()
             .unwrap();
         let mut ready = [0; 6];
-        let said = child.stdout.as_mut().unwrap().read_exact(&mut ready);
+        let printed = child.stdout.as_mut().unwrap().read_exact(&mut ready);
         let guest = Guest { child, groups };
-        said.unwrap();
+        printed.unwrap();
         guest
     }
 }
@@ -411,7 +412,7 @@ fn names_of_cgroups_are_escaped() {
         (b"\xffe", r"\\xffe"),
         (b"\xfee", r"\\xfee"),
     ];
-    // The kernel makes no name with a newline. The unit tests of the format have one.
+    // The kernel allows no newline in a name. The unit tests of the format use one.
     let top = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].map(Path::new);
     let top = top.into_iter().find(|top| top.is_dir()).unwrap();
     assert!(fs::create_dir(top.join("a\nb")).is_err());
@@ -466,8 +467,8 @@ fn containers_that_end_are_left_out() {
     ending.join().unwrap();
 }
 
-/// What keeps `show --all` fast with hundreds of containers: few files are read for each, and no process of the
-/// host, which this container sees in its `/proc`.
+/// `show --all` is fast with hundreds of containers because it reads few files for each, and no process of the
+/// host, although this container sees those in its `/proc`.
 #[test]
 fn a_container_costs_few_reads() {
     if !support::containers() {
@@ -476,13 +477,13 @@ fn a_container_costs_few_reads() {
     let name = format!("proclens-test-{}-cost", std::process::id());
     let guest = Guest::start(name.as_bytes());
     let trace = scratch().join("opened");
-    let said = Command::new("strace")
+    let printed = Command::new("strace")
         .args(["-qq", "-e", "trace=openat,openat2", "-o"])
         .arg(&trace)
         .args([TOOL, "show", "--all", "--json"])
         .output()
         .unwrap();
-    let rows: Vec<serde_json::Value> = serde_json::from_str(&text(&said)).unwrap();
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&text(&printed)).unwrap();
     let row = rows
         .iter()
         .find(|row| row["cgroup"] == format!("/{name}").as_str());
@@ -506,8 +507,8 @@ fn all_containers_are_sorted_and_watched() {
         .map(|name| Guest::start(format!("{prefix}-{name}").as_bytes()))
         .collect();
     let json = |sort: &str| {
-        let said = text(&tool(&["show", "--all", "--json", "--sort", sort]));
-        serde_json::from_str::<Vec<serde_json::Value>>(&said).unwrap()
+        let printed = text(&tool(&["show", "--all", "--json", "--sort", sort]));
+        serde_json::from_str::<Vec<serde_json::Value>>(&printed).unwrap()
     };
     for (sort, field) in [
         ("cpu", "/cpu_percent"),
@@ -552,10 +553,10 @@ fn all_containers_are_sorted_and_watched() {
         .env("TERM", "xterm")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&page.stdout).into_owned();
-    assert!(page.status.success(), "{said}");
+    let printed = String::from_utf8_lossy(&page.stdout).into_owned();
+    assert!(page.status.success(), "{printed}");
     for words in ["1-2 of ", "by memory", "\x1b[?1049h", "\x1b[?1049l"] {
-        assert!(said.contains(words), "{words:?} in {said:?}");
+        assert!(printed.contains(words), "{words:?} in {printed:?}");
     }
     drop(guests);
 }

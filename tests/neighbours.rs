@@ -1,11 +1,11 @@
 //! Steal in real containers that compete for the same CPUs (NUMBERS section 3). On cgroup v2 the time that
-//! neighbours had is steal, on v1 it is idle. `in_the_vm` runs the tests on v2 (`scripts/lab/vm`).
+//! neighbours used is steal, on v1 it is idle. `in_the_vm` runs the tests on v2 (`scripts/lab/vm`).
 
 mod support;
 
 use support::{Container, Plan};
 
-/// Starts so many busy threads in the container. They end with it.
+/// Starts busy threads in the container. They end with it.
 fn burn(container: &Container, threads: u32) {
     let script = format!(
         "for i in $(seq {threads}); do (while :; do :; done) >/dev/null 2>&1 & done; sleep 1"
@@ -13,7 +13,7 @@ fn burn(container: &Container, threads: u32) {
     container.program(&["sh", "-c", &script]).output().text();
 }
 
-/// What `/proc/stat` shows of some seconds, percent.
+/// The values of `/proc/stat` over some seconds, percent.
 #[derive(Debug)]
 struct Shares {
     busy: f64,
@@ -70,14 +70,14 @@ fn two_equal_containers_have_half_of_the_cpus_each() {
         assert!(both.idle > 20.0, "{both:?}");
         return;
     }
-    // What else runs on the machine is a neighbour too.
+    // All other programs of the machine are neighbours too.
     assert!(alone.steal < 20.0 && alone.busy > 70.0, "{alone:?}");
     assert!((35.0..65.0).contains(&both.busy), "{both:?}");
     assert!((30.0..65.0).contains(&both.steal), "{both:?}");
     assert!(both.quota < 1.0 && both.neighbours > 30.0, "{both:?}");
 }
 
-/// What the quota withholds does not show as the neighbours'.
+/// Throttled time does not show as the neighbours'.
 #[test]
 fn a_quota_is_no_neighbour() {
     needs_containers!();
@@ -93,9 +93,9 @@ fn a_quota_is_no_neighbour() {
 #[ignore = "boots the VM: scripts/test v2 runs it"]
 fn in_the_vm() {
     let machine = ["--cpus", "2", "--timeout", "900"];
-    let (status, said) = support::this_program_in_the_vm(&machine, &[]);
-    print!("{said}");
-    assert!(status.success(), "{said}");
-    assert!(said.contains("2 passed; 0 failed"), "{said}");
-    assert!(!said.contains("skipped: "), "{said}");
+    let (status, printed) = support::this_program_in_the_vm(&machine, &[]);
+    print!("{printed}");
+    assert!(status.success(), "{printed}");
+    assert!(printed.contains("2 passed; 0 failed"), "{printed}");
+    assert!(!printed.contains("skipped: "), "{printed}");
 }

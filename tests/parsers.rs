@@ -30,7 +30,7 @@ fn cpu_lists() {
     }
 }
 
-/// As the kernel prints a set of CPUs.
+/// Prints a set of CPUs as the kernel does.
 fn print(cpus: &BTreeSet<u32>) -> String {
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for &cpu in cpus {
@@ -160,10 +160,12 @@ fn names(path: &str) -> Vec<&str> {
     path.split('/').filter(|name| !name.is_empty()).collect()
 }
 
-/// What is left of `path` below `top`, by its names.
-fn plain_below<'p>(path: &'p str, top: &str) -> Option<Vec<&'p str>> {
-    let (path, top) = (names(path), names(top));
-    let rest = path.get(top.len()..).filter(|_| path.starts_with(&top))?;
+/// The rest of `path` below `ancestor`, as names.
+fn plain_below<'p>(path: &'p str, ancestor: &str) -> Option<Vec<&'p str>> {
+    let (path, ancestor) = (names(path), names(ancestor));
+    let rest = path
+        .get(ancestor.len()..)
+        .filter(|_| path.starts_with(&ancestor))?;
     (!rest.contains(&"..")).then(|| rest.to_vec())
 }
 
@@ -403,7 +405,7 @@ fn block_io_is_the_same_from_both_versions() {
     }
 }
 
-/// However long the list of its processes is.
+/// The list of the cgroup's processes is longer than a buffer.
 #[test]
 fn the_processes_of_a_large_cgroup() {
     let directory = std::env::temp_dir().join(format!("proclens-many-{}", std::process::id()));
@@ -415,7 +417,7 @@ fn the_processes_of_a_large_cgroup() {
         let list = format!("{own}\n").repeat(processes);
         std::fs::write(directory.join("cgroup.procs"), list).expect("a list");
         let path = directory.as_os_str().as_encoded_bytes();
-        // This one, some threads.
+        // This process, with some threads.
         let tasks =
             proclens::load::tasks::count_whole_cgroup(&proc, path, &mut Arena::new(&mut buffer));
         let total = tasks.expect("a count").total as usize;

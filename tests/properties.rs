@@ -1,4 +1,4 @@
-//! What must hold of every answer, whatever the kernel says.
+//! Properties that every content has, for any text of the kernel.
 
 mod support;
 
@@ -16,7 +16,7 @@ use proclens::values::{
 };
 use support::{Random, text};
 
-/// Random bytes and damaged files are thrown at each parser and renderer for this long.
+/// How long each parser and renderer gets random bytes and damaged files.
 const FUZZED_FOR: Duration = Duration::from_secs(3);
 
 fn memory(random: &mut Random) -> Memory {
@@ -51,7 +51,7 @@ fn memory(random: &mut Random) -> Memory {
     }
 }
 
-/// A `/proc/meminfo` of a host that holds together.
+/// A consistent `/proc/meminfo` of a host.
 fn host(random: &mut Random) -> String {
     let total = random.any() >> 10;
     let swap = random.any() >> 10;
@@ -91,7 +91,7 @@ fn kb(text: &str) -> HashMap<&str, u64> {
 }
 
 #[test]
-fn meminfo_holds_together() {
+fn meminfo_is_consistent() {
     let mut random = Random::new();
     for round in 0..4_000 {
         let (host, memory) = (host(&mut random), memory(&mut random));
@@ -201,8 +201,8 @@ fn loads_are_those_of_sysinfo_to_half_a_hundredth() {
     }
 }
 
-/// Nothing that a kernel, or something that stands in for one, could say makes a parser or a
-/// renderer panic, loop or write half a line. Run in a debug build, where every overflow counts.
+/// No text makes a parser or a renderer panic, loop or write half a line. Run this in a debug build, which checks
+/// every overflow.
 #[test]
 fn no_text_is_a_crash() {
     let corpus: Vec<Vec<u8>> = corpus();
@@ -221,7 +221,7 @@ fn no_text_is_a_crash() {
         let (a, b, c) = (any(), any(), any());
         let memory = memory(&mut random);
         parse_all(&a, &b, &c);
-        // Often too little room, too.
+        // The buffer is often too small.
         let len = random.below(buffer.len() as u64 + 1) as usize;
         render_all(&a, &b, &c, &memory, random.any(), &mut buffer[..len]);
     }
@@ -334,7 +334,7 @@ fn render_all(a: &[u8], b: &[u8], c: &[u8], memory: &Memory, number: u64, buffer
     whole(&|out| render::node::cpulist(CpuList(c), cpus.list, out));
 }
 
-/// Short texts of every format that is read.
+/// Short texts of every format that the library reads.
 fn corpus() -> Vec<Vec<u8>> {
     [
         "13:name=systemd:/\n4:memory:/docker/1f\n2:cpu,cpuacct:/a:b c\n1:cpuset:/\n0::/user.slice/x (deleted)\n",

@@ -1,6 +1,6 @@
-//! One small program in C per trap (tests/regressions/*.c say which), for glibc and for musl, in a
-//! container. Each is run without the library too: one that checks an answer must fail there, one
-//! that checks that nothing is harmed must pass. A test that cannot fail proves nothing.
+//! One small C program for each fault or risk (the comment at its top describes it), for glibc and for musl, in a
+//! container. Each also runs without the library: a program that checks values must fail there, and a program
+//! that checks that the library does no harm must pass. A test that cannot fail proves nothing.
 
 mod support;
 
@@ -10,29 +10,29 @@ use std::path::Path;
 use proclens::preload::{Group, NAMES};
 use support::{Container, MEM_KB, MIB, Output, Plan, c_program, library, skipped};
 
-/// What a C regression test checks, and so what it does without the library.
+/// What a C regression test checks, and so its result without the library.
 #[derive(Clone, Copy, PartialEq)]
 enum Checks {
-    /// Answers: without the library it fails.
+    /// It checks values: without the library it fails.
     Answers,
-    /// That nothing is harmed: true without the library too.
+    /// It checks that the library does no harm: without the library it passes too.
     Harmless,
 }
 use Checks::{Answers, Harmless};
 
-/// What 1.5 CPUs are on this machine.
+/// The number of CPUs that 1.5 CPUs are on this machine.
 fn cpus() -> u64 {
     Plan::usual().cpus()
 }
 
-/// Runs a C regression test and sets the memory limits that it asks for.
+/// Runs a C regression test and sets the memory limits that it requests.
 fn converse(container: &Container, program: &Path, arguments: &[&str], preload: bool) -> Output {
     let mut words = vec![program.to_str().expect("a plain path")];
     words.extend(arguments);
     support::converse(container, &words, preload)
 }
 
-/// The same program for both libraries of C, with and without ours.
+/// Runs the same program with glibc and with musl, with and without the library.
 fn trap(name: &str, checks: Checks, arguments: &[&str]) {
     trap_in(&Plan::usual(), name, checks, arguments);
 }
@@ -137,7 +137,7 @@ traps! {
     programs_that_confine_themselves: "confines_itself.c" Harmless [];
 }
 
-/// One CPU: where the machine has more, there are some to hide.
+/// One CPU: if the machine has more, the library hides them.
 fn one_cpu() -> Plan {
     Plan::new().memory(512 * MIB).quota(100_000, 100_000)
 }
@@ -171,8 +171,8 @@ fn every_call_of_the_table() {
         .collect();
     let plan = Plan::new().memory(512 * MIB).quota(50_000, 100_000);
     trap_in(&plan, "every_call.c", Answers, &names);
-    // And each by itself, so that none hides behind the failure of the first. What the machine's
-    // own number is cannot fail on a machine of one CPU.
+    // Each call also by itself, so that the failure of the first hides no other. On a machine of one CPU a
+    // number of CPUs cannot be wrong.
     needs_containers!();
     let machine = std::thread::available_parallelism().map_or(1, |n| n.get());
     let container = plan.start();
@@ -188,7 +188,7 @@ fn every_call_of_the_table() {
     }
 }
 
-// --- places where the library cannot do as it wants ---------------------------------------------
+// --- the library cannot make a memory file or find the container --------------------------------
 
 #[test]
 fn no_memfd_and_no_shared_memory_directory() {
@@ -212,7 +212,7 @@ fn no_memfd_and_no_writable_directory() {
     );
     let plan = Plan::usual().setup(&keep);
     trap_in(&plan, "no_memfd.c", Answers, &["1", "none"]);
-    // With memfd_create a read-only root is no obstacle.
+    // With memfd_create a read-only root does not matter.
     trap_in(&plan, "lseek_start.c", Answers, &[]);
     trap_in(&plan, "threads.c", Answers, &[]);
 }
@@ -225,7 +225,7 @@ fn reader(rounds: u32) -> Option<String> {
     Some(format!("{} {rounds} {FILES}", program.display()))
 }
 
-/// What `reader` said of a host that has no container: the kernel's own numbers.
+/// The output of `reader` without a container: the kernel's own numbers.
 fn is_hosts(text: &str, rounds: usize) {
     let own = std::fs::read_to_string("/proc/meminfo").expect("meminfo");
     let of = |text: &str| support::field(text, "MemTotal");
@@ -255,7 +255,7 @@ fn no_cgroup_mounted() {
     assert!(!mounts.contains(" cgroup"), "{mounts}");
     is_hosts(&container.program(&words).preloaded().output().text(), 3);
 
-    // Said once, however often it is asked, and only if asked for.
+    // The message comes once for any number of reads, and only if the settings enable it.
     let warned = container
         .program(&words)
         .preloaded()
@@ -264,17 +264,17 @@ fn no_cgroup_mounted() {
     assert_eq!(warned.status, Some(0));
     is_hosts(&warned.stdout, 3);
     let lines: Vec<_> = warned.stderr.lines().collect();
-    assert!(!lines.is_empty(), "nothing was said");
+    assert!(!lines.is_empty(), "no message");
     assert!(
         lines.iter().all(|l| l.starts_with("proclens: ")),
         "{lines:?}"
     );
     let files: BTreeSet<_> = lines.iter().map(|l| l.split(": ").nth(1)).collect();
-    assert_eq!(files.len(), lines.len(), "said twice: {lines:?}");
+    assert_eq!(files.len(), lines.len(), "reported twice: {lines:?}");
 }
 
 #[test]
-fn cgroup_files_of_garbage() {
+fn malformed_cgroup_files() {
     needs_containers!();
     let Some(reader) = reader(1) else { return };
     let container = Plan::usual().cpuset("0").start();
@@ -359,7 +359,7 @@ fn cgroup_files_of_garbage() {
             .filter(|l| l.starts_with("cpu") && l.as_bytes()[3].is_ascii_digit())
             .count();
         assert!(processors >= 1, "{name}: no processor");
-        // Where nothing of the CPU time can be told, the kernel's own file is what is left.
+        // If the CPU time cannot be read, the program gets the kernel's own file.
         assert!(
             rows == processors || rows == host_rows,
             "{name}: /proc/stat has {rows} CPUs"
@@ -379,7 +379,7 @@ fn cgroup_files_of_garbage() {
 
 // --- settings -----------------------------------------------------------------------------------
 
-/// MemTotal in KiB and the number of CPUs, as files and calls say them under these settings.
+/// MemTotal in KiB and the number of CPUs, from files and calls under these settings.
 fn under(container: &Container, settings: &[(&str, &str)]) -> (u64, u64, String) {
     let reader = reader(1).expect("gcc");
     let words: Vec<_> = reader.split(' ').filter(|w| !w.is_empty()).collect();
@@ -406,8 +406,8 @@ fn settings() {
     }
     let container = Plan::usual().start();
     let quiet = |settings: &[(&str, &str)]| {
-        let (memory, cpus, said) = under(&container, settings);
-        assert_eq!(said, "", "{settings:?}");
+        let (memory, cpus, message) = under(&container, settings);
+        assert_eq!(message, "", "{settings:?}");
         (memory, cpus)
     };
     let usual = (MEM_KB, cpus());
@@ -433,7 +433,7 @@ fn settings() {
     assert_eq!(quiet(&[("PROCLENS_CPUS", "1")]), (MEM_KB, 1));
     assert_eq!(quiet(&[("PROCLENS_CPUS", "0.3")]), (MEM_KB, 1));
     assert_eq!(quiet(&[("PROCLENS_CPUS", "1.2")]), usual);
-    // One more ancestor in every minimum: never a way to claim more.
+    // The setting is one more ancestor in every minimum: it never raises a limit.
     assert_eq!(quiet(&[("PROCLENS_CPUS", "64")]), usual);
     assert_eq!(quiet(&[("PROCLENS_MEMORY", "8G")]), usual);
     assert_eq!(quiet(&[("PROCLENS_MEMORY", "256M")]), (256 << 10, usual.1));
@@ -470,17 +470,20 @@ fn invalid_settings_are_ignored_and_reported() {
         ("PROCLENS_CPU_ROUND", "sideways"),
         ("PROCLENS_NOTHING", "1"),
     ] {
-        let (memory, cpus_here, said) = under(&container, &[(name, value)]);
+        let (memory, cpus_here, message) = under(&container, &[(name, value)]);
         assert_eq!((memory, cpus_here), (MEM_KB, cpus()), "{name}={value}");
-        assert_eq!(said, "", "{name}={value} without PROCLENS_LOG");
+        assert_eq!(message, "", "{name}={value} without PROCLENS_LOG");
         for order in [0, 1] {
             let mut settings = [(name, value), ("PROCLENS_LOG", "warn")];
             settings.rotate_left(order);
-            let (memory, cpus_here, said) = under(&container, &settings);
+            let (memory, cpus_here, message) = under(&container, &settings);
             assert_eq!((memory, cpus_here), (MEM_KB, cpus()), "{name}={value}");
-            assert_eq!(said.lines().count(), 1, "{name}={value}: {said}");
-            assert!(said.starts_with("proclens: "), "{said}");
-            assert!(said.contains(name) || said.contains("setting"), "{said}");
+            assert_eq!(message.lines().count(), 1, "{name}={value}: {message}");
+            assert!(message.starts_with("proclens: "), "{message}");
+            assert!(
+                message.contains(name) || message.contains("setting"),
+                "{message}"
+            );
         }
     }
 }
@@ -536,7 +539,7 @@ fn jemalloc_and_tcmalloc() {
             continue;
         };
         under_allocator(&container, &program, &allocator);
-        // In front of a real program too.
+        // Also in a real program.
         let preload = format!("{}:{}", library().display(), allocator.display());
         let words = ["free", "-b"];
         let free = container.program(&words).preload(&preload).output().text();

@@ -1,6 +1,5 @@
-//! The files as an independent reader understands them: the parsers of the `procfs` crate must
-//! accept what is rendered and read the numbers that went in. Every bug that other tools had in
-//! these files is a case.
+//! The files as an independent reader parses them: the parsers of the `procfs` crate must accept the rendered text
+//! and read the numbers that went in. Every bug that other tools had in these files is a case.
 
 mod support;
 
@@ -34,7 +33,7 @@ fn host_meminfo() -> Meminfo {
     Meminfo::from_read(HOST_MEMINFO.as_bytes()).expect("a meminfo")
 }
 
-/// 512 MiB of memory, 256 MiB of swap, a bit of everything in use.
+/// 512 MiB of memory and 256 MiB of swap, with every counter above 0.
 fn half_a_gib() -> Memory {
     Memory {
         limit: 512 * MIB,
@@ -69,7 +68,7 @@ fn half_a_gib() -> Memory {
 }
 
 #[test]
-fn meminfo_says_what_the_cgroup_says() {
+fn meminfo_has_the_values_of_the_cgroup() {
     let info = meminfo(&half_a_gib());
     assert_eq!(info.mem_total, 512 * MIB);
     assert_eq!(info.mem_free, 312 * MIB);

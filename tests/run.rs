@@ -1,5 +1,5 @@
 //! `proclens run` and `proclens export` in real containers: programs that no preload reaches see the container,
-//! and nothing goes wrong when the server or the guard is killed.
+//! and no call fails or hangs when the server or the guard is killed.
 
 #[macro_use]
 mod support;
@@ -25,7 +25,7 @@ fn busybox() -> Option<PathBuf> {
     found
 }
 
-/// The static C program of tests/regressions, of glibc and of musl.
+/// The static C program of tests/regressions, linked with glibc and with musl.
 fn readers() -> Vec<PathBuf> {
     let options = ["-O1", "-static", "-pthread"];
     ["gcc", "musl-gcc"]
@@ -38,7 +38,7 @@ fn reader() -> Option<PathBuf> {
     readers().into_iter().next()
 }
 
-/// `script` by sh in the container; $tool is the tool.
+/// Runs `script` by sh in the container; $tool is the tool.
 fn shell(container: &Container, script: &str, more: &[(&str, &str)]) -> Output {
     let mut program = container.program(&["sh", "-c", script]).env("tool", TOOL);
     for (name, value) in more {
@@ -71,7 +71,7 @@ fn static_busybox_sees_the_container() {
     assert!(seen.contains("up 0 min"), "{seen}");
 }
 
-/// Byte for byte what the library gives in the same container; files whose content does not move by itself.
+/// The same bytes as with the library in the same container, for files whose content does not change by itself.
 #[test]
 fn files_are_the_same_as_with_the_library() {
     needs_containers!();
@@ -159,12 +159,12 @@ fn static_c_programs_see_the_container_and_refresh() {
         // EMFILE is the kernel's own.
         assert_eq!(run("full"), "-1 24\n");
 
-        // No open fails where the handler has SA_RESTART.
+        // No open fails if the handler has SA_RESTART.
         assert_eq!(run("interrupted"), "failed 0\n");
     }
 }
 
-/// A mask that was reduced for a program is restored; no other one is changed (NUMBERS section 2).
+/// A mask that was reduced for a program is restored; no other mask is changed (NUMBERS section 2).
 #[test]
 fn reduced_masks_are_restored() {
     needs_containers!();
@@ -221,7 +221,7 @@ fn reduced_masks_are_restored_after_the_limits_changed() {
             "all" => set(online.trim()).unwrap(),
             other => panic!("{other}"),
         }
-        talk.say("");
+        talk.send("");
     }
     let output = talk.end();
     if output.status == Some(77) {
@@ -284,7 +284,7 @@ fn static_rust_sees_the_container() {
     assert_eq!(value(&seen, "MemTotal:"), "524288 kB");
 }
 
-/// A static Go program of tests/regressions. Packages are those of `path`.
+/// Builds a static Go program of tests/regressions, with the packages in `path`.
 fn go_program(name: &str, source: &str, path: &str) -> Option<PathBuf> {
     let Some(go) = fetched("go/go/bin/go", "/usr/bin/go") else {
         skipped("no Go compiler (scripts/test run fetches one)");
@@ -329,7 +329,7 @@ fn a_static_go_program_sees_the_container() {
     assert_eq!(value(&seen, "MemTotal:"), "524288 kB");
 }
 
-/// What Telegraf and the OpenTelemetry collector use, by `run` and by `export` with HOST_PROC.
+/// gopsutil, which Telegraf and the OpenTelemetry collector use, by `run` and by `export` with HOST_PROC.
 #[test]
 fn gopsutil_sees_the_container() {
     needs_containers!();
@@ -359,7 +359,7 @@ fn gopsutil_sees_the_container() {
     assert_eq!(places.next(), places.next(), "{seen}");
 }
 
-/// A Go program with C libraries, from Debian, and not an agent.
+/// A Go program with C libraries, from Debian, that is no agent.
 #[test]
 fn podman_sees_the_container() {
     needs_containers!();
@@ -445,7 +445,7 @@ fn it_works_under_tini() {
 
 /// The metrics of a real agent, by `run` and by `export`.
 #[test]
-fn node_exporter_tells_of_the_container() {
+fn node_exporter_shows_the_container() {
     needs_containers!();
     let Some(agent) = fetched(
         "prometheus-node-exporter/usr/bin/prometheus-node-exporter",
@@ -504,7 +504,7 @@ fn boot_time() -> f64 {
 
 /// Whenever the server dies, no call fails and none hangs.
 #[test]
-fn a_killed_server_leaves_no_call_unanswered() {
+fn a_killed_server_leaves_no_call_waiting() {
     needs_containers!();
     let Some(reader) = reader() else { return };
     let container = small();
@@ -526,7 +526,7 @@ fn a_killed_server_leaves_no_call_unanswered() {
 
 /// The kernel kills the server because its memory is at its limit.
 #[test]
-fn a_server_out_of_memory_leaves_no_call_unanswered() {
+fn a_server_out_of_memory_leaves_no_call_waiting() {
     needs_containers!();
     let Some(reader) = reader() else { return };
     let container = small();
@@ -557,7 +557,7 @@ fn a_server_out_of_memory_leaves_no_call_unanswered() {
     let group = own.with_file_name(format!("run-{}", std::process::id()));
     std::fs::create_dir(&group).unwrap();
     let set = |file: &str, text: &str| std::fs::write(group.join(file), text).unwrap();
-    // The limit comes first: the kernel refuses one below what the server uses.
+    // Set the limit first: the kernel refuses a limit below the server's usage.
     set(
         if container.v2() {
             "memory.max"
@@ -578,7 +578,8 @@ fn a_server_out_of_memory_leaves_no_call_unanswered() {
     assert!(done.stderr.contains("has ended"), "{done:?}");
 }
 
-/// Yama lets a program's ancestors read its memory (1), or only administrators (2): then the program sees the host.
+/// Yama lets a program's ancestors read its memory (1), or only administrators (2). In the second case the
+/// program sees the host.
 #[test]
 #[ignore = "changes the machine's Yama scope: in_the_vm runs it"]
 fn yama_scopes() {
@@ -622,11 +623,11 @@ fn yama_scopes() {
 fn in_the_vm() {
     let machine = ["--cpus", "2", "--timeout", "900"];
     let names = ["--ignored", "--exact", "yama_scopes"];
-    let (status, said) = support::this_program_in_the_vm(&machine, &names);
-    print!("{said}");
-    assert!(status.success(), "{said}");
-    assert!(said.contains("1 passed; 0 failed"), "{said}");
-    assert!(!said.contains("skipped: "), "{said}");
+    let (status, printed) = support::this_program_in_the_vm(&machine, &names);
+    print!("{printed}");
+    assert!(status.success(), "{printed}");
+    assert!(printed.contains("1 passed; 0 failed"), "{printed}");
+    assert!(!printed.contains("skipped: "), "{printed}");
 }
 
 #[test]
@@ -677,7 +678,7 @@ fn exit_statuses_and_signals_are_the_programs() {
         kill -CONT $guard; wait $guard; echo $?";
     let done = shell(&container, script, &more);
     assert_eq!(done.stdout, "4\n", "{done:?}");
-    // What the caller ignores or blocks stays so.
+    // Signals that the caller ignores or blocks stay so.
     let show = "$busybox grep -E 'SigIgn|SigBlk' /proc/self/status";
     let ignoring = "exec env --ignore-signal=CHLD --ignore-signal=PIPE";
     let native = shell(&container, &format!("{ignoring} {show}"), &more);
@@ -690,9 +691,9 @@ fn exit_statuses_and_signals_are_the_programs() {
     assert_eq!(done.stdout, native.stdout, "{done:?}");
 }
 
-/// A daemon that the program leaves is served, and keeps no pipe of the caller open.
+/// A daemon that outlives the program is served, and keeps no pipe of the caller open.
 #[test]
-fn a_daemon_that_is_left_is_served() {
+fn a_daemon_that_outlives_the_program_is_served() {
     needs_containers!();
     let Some(busybox) = busybox() else { return };
     let container = small();
@@ -708,7 +709,7 @@ fn a_daemon_that_is_left_is_served() {
     assert_eq!(seen, "MemTotal:         524288 kB\n");
 }
 
-/// As a container's PID 1: reaps, ends with the program, forwards.
+/// As a container's PID 1, `run` reaps processes, forwards signals and ends with the program.
 #[test]
 fn run_works_as_pid_1() {
     needs_containers!();
@@ -730,7 +731,7 @@ fn run_works_as_pid_1() {
     );
 }
 
-/// As PID 1 of a container of Docker's, and beside it by `docker exec`.
+/// As PID 1 of a Docker container, and in it by `docker exec`.
 #[test]
 fn run_works_in_docker() {
     needs_containers!();
@@ -774,7 +775,7 @@ fn a_listing_of_cpus_is_the_kernels() {
     );
 }
 
-/// Without any privilege, as Kubernetes' restricted profile wants it.
+/// Without any privilege, as Kubernetes' restricted profile requires.
 #[test]
 fn run_needs_no_privilege() {
     needs_containers!();
@@ -802,12 +803,12 @@ fn run_needs_no_privilege() {
         expected.iter().all(|line| lines.next() == Some(line)),
         "{seen}"
     );
-    // Memory that cannot be read: the host's number, and nothing else.
+    // If the server cannot read the program's memory, the program gets the host's number.
     assert_ne!(value(&seen, "totalram"), "524288", "{seen}");
     assert!(seen.ends_with("0\n"), "{seen}");
 }
 
-/// Without room for a server the program runs all the same, with one line on stderr.
+/// If the server cannot be started, the program runs all the same, with one line on stderr.
 #[test]
 fn without_a_server_the_program_sees_the_host() {
     needs_containers!();
@@ -843,13 +844,13 @@ fn a_dynamic_program_is_preloaded_and_nothing_else() {
         std::fs::remove_file("/run/libproclens.so"),
     );
 
-    // By wish a filter all the same: a static child sees the container too.
+    // With --notify it gets a filter: a static child sees the container too.
     let script = "exec $tool run --notify -- sh -c 'head -n 1 /proc/meminfo; $busybox head -n 1 /proc/meminfo'";
     let seen = shell(&container, script, &[("busybox", text(&busybox))]).text();
     assert_eq!(seen.matches("524288 kB").count(), 2, "{seen}");
 }
 
-/// A run in a run: the outer one serves. The tool's own opens reach the host's files.
+/// A `run` below another one: the outer one serves. The tool's own opens reach the host's files.
 #[test]
 fn nested_runs_and_the_tool_below_run() {
     needs_containers!();
@@ -871,14 +872,14 @@ fn nested_runs_and_the_tool_below_run() {
     .text();
     let outside = shell(&container, "exec $tool show cpus", &more).text();
     assert_eq!(inside, outside);
-    // With the library as well: the library reads the host's files through the same door.
+    // Also with the library, which reads the host's files in the same way.
     let library = support::library();
     let script = "exec $tool run --notify -- env LD_PRELOAD=$library sh -c 'free; nproc'";
     let seen = shell(&container, script, &[("library", text(&library))]).text();
     assert!(seen.contains("524288") && seen.ends_with("1\n"), "{seen}");
 }
 
-/// Another root, another PID namespace, and settings of the launcher.
+/// In another root and in another PID namespace, and with settings of the caller.
 #[test]
 fn run_in_other_namespaces_and_with_settings() {
     needs_containers!();
@@ -932,13 +933,14 @@ fn unusual_programs_see_the_container() {
     }
     assert_eq!(run("threads 1000").text(), "failed 0 differ 0\n");
     assert_eq!(run("processes 200").text(), "bad 0\n");
-    // The limit of processes is reached: also the server's own threads cannot be started then.
+    // The limit of processes is reached, so the server cannot start its own threads either.
     let script = "exec prlimit --nproc=60 setpriv --reuid 4712 --regid 4712 --clear-groups $tool run -- $program processes 200";
     let seen = shell(&container, script, &[("program", text(&program))]);
     assert_eq!(seen.stdout, "bad 0\n", "{seen:?}");
 }
 
-/// What older kernels and other profiles refuse: the program runs, sees the host, and one line says why.
+/// Older kernels and other profiles refuse notification: the program runs and sees the host, and one line gives
+/// the reason.
 #[test]
 fn refused_notification_leaves_the_host() {
     needs_containers!();
@@ -961,7 +963,7 @@ fn refused_notification_leaves_the_host() {
         assert!(seen.stdout.starts_with("MemTotal:"), "{refusal}: {seen:?}");
         assert_ne!(value(&seen.stdout, "MemTotal:"), "524288 kB", "{refusal}");
         assert_eq!(seen.stderr.lines().count(), 1, "{refusal}: {seen:?}");
-        // The line cannot be written: the program runs all the same.
+        // If the line cannot be written, the program runs all the same.
         for error in ["2>/dev/full", "2>&-", "2>$d/pipe"] {
             let script = format!(
                 "d=$(mktemp -d); mkfifo $d/pipe; (exec 3<$d/pipe) & {command} $tool run -- $program one {error}; rc=$?; rm -r $d; exit $rc"
@@ -1003,9 +1005,9 @@ fn closed_standard_files_stay_closed() {
     assert!(seen.matches(total).count() == 2, "{seen}");
 }
 
-/// While the server is stopped the guard answers; when it goes on, the server does.
+/// While the server is stopped the guard completes the calls; when the server continues, the server does.
 #[test]
-fn a_stopped_server_holds_no_call() {
+fn a_stopped_server_delays_no_call() {
     needs_containers!();
     let Some(reader) = reader() else { return };
     let container = small();
@@ -1019,14 +1021,14 @@ fn a_stopped_server_holds_no_call() {
         kill -CONT $server; sleep 0.2; kill -STOP $server
         wait $time; echo $? $stopped; cat /run/stopped-$$; rm /run/stopped-$$";
     let seen = shell(&container, script, &[("reader", text(&reader))]).text();
-    // 1: the program ran on while the server was stopped.
+    // 1: the program continued while the server was stopped.
     assert!(
         seen.starts_with("0 1\n") && seen.contains("failures 0"),
         "{seen:?}"
     );
 }
 
-/// An ordinary open costs the server three calls; what cannot be virtual costs none.
+/// An ordinary open costs the server three calls. A file that cannot be virtual costs none.
 #[test]
 fn an_ordinary_open_is_three_calls_of_the_server() {
     needs_containers!();
@@ -1042,12 +1044,12 @@ fn an_ordinary_open_is_three_calls_of_the_server() {
         .lines()
         .map(|line| line.parse().unwrap())
         .collect();
-    // One read of the path and one answer for each of the ten, and for what busybox opens at its start.
+    // One read of the path and one reply for each of the ten, and for the files that busybox opens at its start.
     assert!((10..20).contains(&counts[0]), "{seen:?}");
     assert_eq!(counts[0], counts[1], "{seen:?}");
 }
 
-/// Readers find whole files only, and no trace is left.
+/// Readers find only whole files, and the export leaves nothing behind.
 #[test]
 fn an_export_is_never_torn_and_ends_with_its_parent() {
     needs_containers!();
@@ -1075,6 +1077,6 @@ END
     assert_eq!(
         seen,
         "torn 0\n0\n/proc/self\n/sys/class\nlocked\n0\nremoved\nremoved\n\
-         proclens: DIR/proc is there already: name a directory of its own for the export\n"
+         proclens: DIR/proc exists already: name a directory of its own for the export\n"
     );
 }

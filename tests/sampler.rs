@@ -1,5 +1,5 @@
-//! The sampler in real containers whose PID 1 is tini: one process, a child of PID 1, and averages
-//! that go on whatever happens to it. Each case is in `tests/sampler/cases`. Needs root, cgroups and
+//! The sampler in real containers whose PID 1 is tini: one process, a child of PID 1. The averages continue
+//! whatever happens to it. Each case is in `tests/sampler/cases`. Needs root, cgroups and
 //! the shared object (`PROCLENS_LIBRARY`, or the one that `scripts/build` makes).
 
 mod support;
@@ -23,8 +23,11 @@ fn inside(case: &str) {
         String::from_utf8_lossy(&out.stdout),
         String::from_utf8_lossy(&out.stderr)
     );
-    let said = String::from_utf8_lossy(&out.stdout);
-    if let Some(why) = said.lines().find_map(|line| line.strip_prefix("skipped: ")) {
+    let printed = String::from_utf8_lossy(&out.stdout);
+    if let Some(why) = printed
+        .lines()
+        .find_map(|line| line.strip_prefix("skipped: "))
+    {
         support::skipped(why);
     }
 }

@@ -1,5 +1,4 @@
-//! The shared state between processes of a container, and against what strangers leave in its
-//! place.
+//! The shared state between processes of a container, also if other users put files in its place.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -79,8 +78,8 @@ fn averages(at: u64) -> Averages {
     }
 }
 
-/// As the end of the sampler does. To close the file is not enough here: a child that another test
-/// is just about to start may have it still.
+/// Releases the lock, as the end of the sampler does. Closing the file is not enough here: a child that another
+/// test is starting may still have it open.
 fn let_go(publisher: Publisher) {
     publisher.release();
 }
@@ -114,7 +113,7 @@ fn sample(age_us: u64, user_us: u64) -> Sample<'static> {
     }
 }
 
-/// Enters a reading.
+/// Adds a reading to the accounting.
 fn account(store: &Store<'_>, key: u64, sample: &Sample<'_>, accounting: &mut Accounting) {
     let mut buffer = vec![0; 2 * record::ACCOUNTING_SLOTS_SIZE];
     let arena = Arena::new(&mut buffer);
@@ -123,7 +122,7 @@ fn account(store: &Store<'_>, key: u64, sample: &Sample<'_>, accounting: &mut Ac
         .expect("buffer");
 }
 
-/// What every reader and writer must survive. Answers are as without shared state, or right.
+/// Runs every reader and writer on an unusable file. The results are right, or those without shared state.
 fn survives(scratch: &Scratch) {
     let store = store(scratch);
     let found = store.sampled(100 * PERIOD_US);
@@ -159,13 +158,13 @@ fn readers_get_the_averages_of_the_sampler() {
         assert_eq!((read, tasks, sequence), (averages(n * PERIOD_US), TASKS, n));
         assert!(!found.wants_sampler);
     }
-    // Silent for a period and a half.
+    // No sample for a period and a half.
     assert!(store.sampled(9 * PERIOD_US + 7_500_000).wants_sampler);
     // All users may read the file, only its owner may write it.
     let path = file(&scratch, &IDENTITY);
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
     assert_eq!(fs::metadata(&path).unwrap().len(), FILE_SIZE as u64);
-    // The next one goes on from there.
+    // The next sampler continues from there.
     let_go(publisher);
     let publisher = store.become_sampler(10 * PERIOD_US, 1).unwrap();
     assert_eq!(*publisher.averages(), averages(9 * PERIOD_US));
@@ -186,7 +185,7 @@ fn one_sampler_and_one_start_claim_at_a_time() {
     assert!(!store.sampled(10_900_000).wants_sampler);
     assert!(store.sampled(11_000_000).wants_sampler);
     assert!(store.claim_start(11_000_000));
-    // A claim from the future does not hold.
+    // A claim from the future is not valid.
     assert!(store.claim_start(5_000_000));
     // A postponed start, for an hour at most.
     store.postpone_start(20_000_000, u64::MAX);
@@ -241,7 +240,7 @@ fn containers_do_not_meet() {
         },
     ] {
         assert_ne!(file(&scratch, &other), mine);
-        // Not even on the very file.
+        // Not even in the same file.
         fs::copy(&mine, file(&scratch, &other)).unwrap();
         let store = Store {
             identity: other,
@@ -257,7 +256,7 @@ fn accounts_continue_between_processes() {
     let store = store(&scratch);
     let mut before = [0; 5];
     for n in 1..50u64 {
-        // Each time another process.
+        // Each reading is by another process.
         let mut accounting = Accounting::new();
         let odd = (n * 7919) % 10_000;
         account(
@@ -271,7 +270,7 @@ fn accounts_continue_between_processes() {
         assert_eq!(total.iter().sum::<u64>(), 2 * (n * 333_333 / 10_000));
         before = total;
     }
-    // A process of other settings has its own.
+    // A process with other settings has accounting of its own.
     let mut other = Accounting::new();
     account(&store, 1, &sample(50 * 333_333, 1_000_000), &mut other);
     assert_eq!(other.total()[0], 100);
@@ -297,8 +296,8 @@ fn accounts_continue_between_processes() {
     assert_eq!(again.total()[3] - other.total()[3], 200);
 }
 
-/// A process that may read what the others enter but enters nothing itself, and one that may enter but did
-/// not get to it: nothing that they said goes back, and they join the others where they can.
+/// One process may read the shared accounting but not write it, and another one may write but has not. No value
+/// that they reported steps back, and they join the others as soon as they can.
 #[test]
 fn unsaved_results_do_not_step_back() {
     let scratch = Scratch::new("reader");
@@ -326,7 +325,7 @@ fn unsaved_results_do_not_step_back() {
         assert_eq!(reader.total().iter().sum::<u64>(), 2 * passed);
         last = totals;
     }
-    // Left alone for a second, both say the same.
+    // After a second without other readers, both report the same.
     account(&store, 0, &at(60_000), &mut writer);
     account(&store, 0, &at(60_000), &mut reader);
     assert_eq!(reader.total(), writer.total());
@@ -346,7 +345,7 @@ fn accounts_of_more_cpus_than_expected_are_read_whole() {
         account(&store, 0, &of(cpus, 4_000_000), &mut other);
         let mut accounting = Accounting::new();
         account(&store, 0, &of(1, 5_000_000), &mut accounting);
-        // All that the other one said is in the one row, and a second more.
+        // The single row has everything that the other process reported, and a second more.
         let sum = |accounting: &Accounting| accounting.total().iter().sum::<u64>();
         assert_eq!(sum(&accounting), sum(&other) + 100, "{cpus}");
         fs::remove_file(file(&scratch, &IDENTITY)).unwrap();
@@ -392,7 +391,7 @@ fn files_that_are_no_state() {
     }
 }
 
-/// Issue: any user can create the (computable) name. This process may remove it, and does.
+/// Any user can create the (computable) name. This process may remove it, and does.
 #[test]
 fn things_that_are_no_files() {
     let scratch = Scratch::new("things");
@@ -422,7 +421,7 @@ fn things_that_are_no_files() {
         assert_eq!(fs::read(&target).unwrap(), b"precious", "{name}");
         fs::remove_file(&path).unwrap();
     }
-    // A directory that is not empty stays, and nothing is shared.
+    // A directory that is not empty stays, and the processes share nothing.
     fs::create_dir_all(path.join("full")).unwrap();
     survives(&scratch);
     assert!(!store(&scratch).claim_start(1) && store(&scratch).become_sampler(0, 1).is_err());
@@ -462,7 +461,7 @@ fn a_read_lock_disables_nothing() {
     let locked = unsafe { libc::fcntl(stranger.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
     assert_eq!(locked, 0);
 
-    // What one process has written, the next one continues: 2 CPUs, then 1, then 2.
+    // The next process continues the accounting that one process has written: 2 CPUs, then 1, then 2.
     for (n, cpus) in [(5, 2), (6, 1), (7, 2)] {
         let mut sample = sample(n * 1_000_000, 0);
         sample.cpus.count = cpus;
@@ -477,7 +476,7 @@ fn a_read_lock_disables_nothing() {
     let mut two = store.become_sampler(PERIOD_US, 2).unwrap();
     one.publish(averages(PERIOD_US), TASKS, &Tracked::NONE)
         .unwrap();
-    // Of two that began at once, the one that published last goes on.
+    // Of two samplers that began at once, the one that published last continues.
     assert!(
         two.publish(averages(PERIOD_US), TASKS, &Tracked::NONE)
             .is_err()
@@ -488,9 +487,9 @@ fn a_read_lock_disables_nothing() {
     assert!(store.become_sampler(4 * PERIOD_US, 3).is_ok());
 }
 
-/// Issue: each file holds a dead container's memory until it is removed.
+/// Each file keeps the memory cgroup of an ended container alive until it is removed.
 #[test]
-fn the_files_of_ended_containers_go_with_the_next_one() {
+fn the_next_container_removes_the_files_of_ended_ones() {
     let scratch = Scratch::new("stale");
     let number = |name: &str| {
         let link = fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
@@ -509,13 +508,14 @@ fn the_files_of_ended_containers_go_with_the_next_one() {
         ..IDENTITY
     };
     let make = |identity: Identity| fs::write(file(&scratch, &identity), "").unwrap();
-    // Ended: its namespace's number is this process's, with another PID 1; or another namespace has it.
+    // Ended: the number of its PID namespace is that of this process's, with another PID 1, or of another
+    // namespace of this process.
     let ended = [of(number("pid"), 99, 2), of(number("mnt"), 4, 2)];
-    // Perhaps alive: the same PID 1, or a number that is nowhere here.
+    // Perhaps alive: the same PID 1, or a number that no namespace of this process has.
     let alive = [
         of(number("pid"), 4, 9),
         of(77, 4, 2),
-        // The start of PID 1 was hidden from its writer.
+        // Its writer could not see the start of PID 1.
         of(number("pid"), 0, 2),
     ];
     ended.into_iter().chain(alive).for_each(make);
@@ -527,7 +527,7 @@ fn the_files_of_ended_containers_go_with_the_next_one() {
     ] {
         fs::write(scratch.0.join(name), "").unwrap();
     }
-    // An ended container's, by a library with another layout.
+    // The file of an ended container, from a library with another layout.
     let older = format!("proclens-2-{}-99-0123456789abcdef", number("pid"));
     let older = scratch.0.join(older);
     fs::write(&older, "").unwrap();
@@ -594,7 +594,7 @@ fn crafted(sequence: u64, accounting: &[u64]) -> Vec<u8> {
     [bytes_of(&head), bytes_of(&body)].concat()
 }
 
-/// Issue: a record with 4 billion CPUs and an age ahead kept root's `cat /proc/stat` busy for 60 s.
+/// A record with 4 billion CPUs and an age ahead once kept root's `cat /proc/stat` busy for 60 s.
 #[test]
 fn a_record_of_four_billion_cpus_is_ignored() {
     let scratch = Scratch::new("billions");
@@ -627,7 +627,7 @@ fn a_record_of_four_billion_cpus_is_ignored() {
     }
 }
 
-/// Random records with right checksums: whatever is accepted is in range and printed at once.
+/// Random records with right checksums: every accepted value is in range, and prints quickly.
 /// `PROCLENS_RECORD_RUNS` sets how many.
 #[test]
 fn random_records_are_ignored_or_in_range() {
@@ -643,7 +643,7 @@ fn random_records_are_ignored_or_in_range() {
     let mut buffer = vec![0; record::ACCOUNTING_SIZE];
     let mut valid = Accounting::new();
     valid.first(&sample(10_000_000, 4_000_000));
-    let length = record::enter(&IDENTITY, 0, 1, &valid, &mut buffer)
+    let length = record::write_accounting(&IDENTITY, 0, 1, &valid, &mut buffer)
         .unwrap()
         .len();
     let valid: Vec<u64> = buffer[80..length - 8]
@@ -665,7 +665,7 @@ fn random_records_are_ignored_or_in_range() {
             };
         }
         let record = crafted(7, &words);
-        let found = record::entered([&record, &[]], &IDENTITY);
+        let found = record::newest_accounting([&record, &[]], &IDENTITY);
         let now = sample(11_000_000, 5_000_000);
         for mut accounting in [Accounting::new(), other.clone()] {
             let Some(found) = found else { continue };
@@ -729,7 +729,7 @@ fn random_records_are_ignored_or_in_range() {
 }
 
 #[test]
-fn a_file_of_another_user_is_not_believed_and_root_replaces_it() {
+fn a_file_of_another_user_is_ignored_and_root_replaces_it() {
     let scratch = Scratch::new("owner");
     let path = file(&scratch, &IDENTITY);
     let store = store(&scratch);
@@ -838,12 +838,12 @@ fn tracked_threads_are_read_as_the_sampler_published_them() {
             .publish(averages(n * PERIOD_US), TASKS, &tracked)
             .unwrap();
         assert_eq!(store.tracked(n * PERIOD_US + 7_000_000), Some(tracked));
-        // The sampler is gone, or has not been there yet.
+        // The sampler has ended, or has not started yet.
         assert_eq!(store.tracked(n * PERIOD_US + 8_000_000), None);
         assert_eq!(store.tracked(PERIOD_US - 1), None);
     }
     let_go(publisher);
-    // Whatever byte of the record is another: none.
+    // A record with any byte changed gives no threads.
     let whole = fs::read(path).unwrap();
     let sampled = record::sampled(&whole, &IDENTITY, u64::MAX).unwrap();
     let at = record::tracked_at(sampled.0);
@@ -853,7 +853,7 @@ fn tracked_threads_are_read_as_the_sampler_published_them() {
         fs::write(path, bytes).unwrap();
         assert_eq!(store.tracked(4 * PERIOD_US), None, "{byte}");
     }
-    // Numbers that cannot be.
+    // Impossible numbers.
     for bad in [
         Tracked {
             published: PUBLISHED as u64 + 1,

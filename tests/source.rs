@@ -1,12 +1,12 @@
-//! Reads the library's source and holds it to its own rules: inside, nothing calls a function
-//! that it hooks; hooks know no file and renderers know no hook; `unsafe` is explained where it
-//! is, and forbidden where it is not needed.
+//! Checks the library's source: the library calls no function that it hooks; hooks name no virtual file; renderers
+//! use only bytes and numbers; imports point downward; every `unsafe` has a SAFETY comment, and every other file
+//! forbids it.
 
 use proclens::preload::NAMES;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A source file as code only: comments blanked, literals set apart.
+/// A source file as code, with comments and literals apart.
 struct Source {
     name: String,
     /// Line by line, with comments and the insides of literals blanked.
@@ -31,7 +31,7 @@ impl Source {
                     i += 1;
                 }
             } else if at(i) == '"' {
-                // A raw string's marks stand before it.
+                // The marks of a raw string are before the quote.
                 let line = code.last().unwrap();
                 let hashes = line.len() - line.trim_end_matches('#').len();
                 let raw = line.trim_end_matches('#').ends_with('r');
@@ -95,7 +95,7 @@ impl Source {
         self.lines().count()
     }
 
-    fn says(&self, word: &str) -> impl Iterator<Item = (usize, &str)> {
+    fn uses(&self, word: &str) -> impl Iterator<Item = (usize, &str)> {
         self.lines()
             .filter(move |(_, line)| words(line).any(|w| w == word))
     }
@@ -178,7 +178,7 @@ fn calls_of_hooked(source: &Source) -> Vec<String> {
     found
 }
 
-/// File names in a file that must know none.
+/// File names in a file that must contain none.
 fn file_names(source: &Source) -> Vec<String> {
     let end = source.end();
     // `cpu`, `memory` and `io` are pressure's files, and ordinary words.
@@ -195,7 +195,7 @@ fn file_names(source: &Source) -> Vec<String> {
         .collect()
 }
 
-/// What pure code must not know: hooks, the kernel, the clock, the environment.
+/// Uses of hooks, the kernel, the clock or the environment in code that must be pure.
 fn impure(source: &Source) -> Vec<String> {
     let forbidden = [
         "preload",
@@ -210,13 +210,13 @@ fn impure(source: &Source) -> Vec<String> {
     ];
     let mut found = Vec::new();
     for word in forbidden {
-        for (line, _) in source.says(word) {
-            found.push(format!("src/{}:{line}: knows {word}", source.name));
+        for (line, _) in source.uses(word) {
+            found.push(format!("src/{}:{line}: uses {word}", source.name));
         }
     }
-    // The words of `'static` lifetimes are no state.
+    // A `'static` lifetime is no state.
     found.retain(|f| {
-        !f.ends_with("knows static") || {
+        !f.ends_with("uses static") || {
             let line: usize = f.split(':').nth(1).unwrap().parse().unwrap();
             !source.code[line - 1].contains("'static")
         }
@@ -234,7 +234,7 @@ fn unexplained(source: &Source) -> Vec<String> {
         if !opens {
             continue;
         }
-        // Upwards through the statement that the block is in, to the comment above it.
+        // Go up through the statement that contains the block, to the comment above it.
         let mut explained = source.comments[number - 1].contains("SAFETY:");
         let mut above = number - 1;
         for _ in 0..16 {
@@ -259,9 +259,9 @@ fn unexplained(source: &Source) -> Vec<String> {
 
 /// Files without anything unsafe that do not forbid it.
 fn unforbidden(source: &Source) -> Vec<String> {
-    // A module's root speaks for the files below it, some of which are not pure.
+    // The attribute in a module's root would hold for the files below it, some of which need `unsafe`.
     let root = source.name == "lib.rs" || source.name.ends_with("mod.rs");
-    let needs = source.says("unsafe").next().is_some();
+    let needs = source.uses("unsafe").next().is_some();
     let forbids = source
         .lines()
         .any(|(_, line)| line.contains("#![forbid(unsafe_code)]"));
@@ -328,7 +328,7 @@ fn pure_files_do_no_io() {
     let mut found: Vec<_> = pure.iter().flat_map(|s| impure(s)).collect();
     // Two settings and a field share their names with modules.
     found.retain(|f| {
-        let named = f.ends_with("knows shared_state") || f.ends_with("knows sampler");
+        let named = f.ends_with("uses shared_state") || f.ends_with("uses sampler");
         let files = ["src/settings.rs:", "src/shared_state/record.rs:"];
         !(named && files.iter().any(|file| f.starts_with(file)))
     });
@@ -372,8 +372,7 @@ fn upward_imports(source: &Source) -> Vec<String> {
     let own = source.name.split('/').next().unwrap();
     let own = own.strip_suffix(".rs").unwrap_or(own);
     let mut found = Vec::new();
-    // The assembler of the entry points names the hooks that it jumps to.
-    if own == "lib" || source.name.starts_with("sys/arch") {
+    if own == "lib" {
         return found;
     }
     for (number, line) in source.lines() {
@@ -402,7 +401,7 @@ fn imports_point_downward() {
 }
 
 #[test]
-fn every_unsafe_block_says_why_it_is_sound() {
+fn every_unsafe_block_has_a_safety_comment() {
     none(library().iter().flat_map(unexplained).collect());
 }
 
@@ -412,7 +411,7 @@ fn files_without_unsafe_forbid_unsafe() {
     none(library.iter().flat_map(unforbidden).collect());
 }
 
-/// The rules themselves: each finds what it is for.
+/// Each rule finds an example of what it forbids.
 #[test]
 fn the_rules_can_fail() {
     let bad = |text: &str| Source::new("bad.rs", text);

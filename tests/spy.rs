@@ -1,6 +1,5 @@
-//! The judges judged: with one hook broken on purpose the spy (examples/spy) and strace
-//! (tests/clients/leaks.awk) see what the program gets of the host's; with all hooks whole they
-//! see nothing.
+//! Tests the tools of `scripts/clients`: with one hook broken on purpose, the spy (examples/spy) and strace
+//! (tests/clients/leaks.awk) detect the host's values that the program gets. With all hooks they detect nothing.
 
 mod support;
 
@@ -17,7 +16,7 @@ fn directory() -> PathBuf {
     directory
 }
 
-/// The spy, built once for all tests here.
+/// The spy, built once for all tests of this file.
 fn spy() -> &'static Path {
     static SPY: OnceLock<PathBuf> = OnceLock::new();
     SPY.get_or_init(|| {
@@ -45,9 +44,9 @@ fn without_hook(name: &str) -> PathBuf {
         .filter(|&i| bytes[i..].starts_with(&entry))
         .collect();
     assert!(!places.is_empty(), "{name} is not in the library");
-    // The first is the dynamic linker's string; others are what the library looks up itself.
+    // The first match is the dynamic linker's string; the others are names that the library looks up itself.
     bytes[places[0] + 1] = b'X';
-    // Each time a file of its own: another test may be running programs with the last one.
+    // Each test uses a file of its own: another test may be running programs with an older one.
     static MADE: AtomicUsize = AtomicUsize::new(0);
     let made = MADE.fetch_add(1, Ordering::Relaxed);
     let path = directory().join(format!("libproclens-without-{name}-{made}.so"));
@@ -55,7 +54,7 @@ fn without_hook(name: &str) -> PathBuf {
     path
 }
 
-/// What the spy wrote while `command` ran.
+/// The lines that the spy wrote while `command` ran.
 fn watched(container: &Container, library: &Path, command: &str) -> Vec<String> {
     let name = library.file_stem().unwrap().to_string_lossy();
     let words: String = command
@@ -84,7 +83,7 @@ fn watched(container: &Container, library: &Path, command: &str) -> Vec<String> 
         .collect()
 }
 
-/// Hooks, a program that asks by each, and what the spy says when it is gone.
+/// Hooks, a program that calls each, and the line of the spy if the hook is missing.
 const BROKEN: [(&str, &str, &str); 5] = [
     ("open", "cat /proc/meminfo", "read /proc/meminfo"),
     ("open", "dd if=/proc/stat of=/dev/null", "read /proc/stat"),
@@ -119,7 +118,7 @@ fn the_spy_detects_a_broken_hook_and_no_other_difference() {
     }
 }
 
-/// What strace and leaks.awk say of `command`.
+/// The findings of strace and leaks.awk for `command`.
 fn traced(container: &Container, library: &Path, command: &str) -> String {
     let traces = directory().join("traces");
     let awk = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/leaks.awk");

@@ -1,6 +1,6 @@
-//! One time base: uptime, boot time and the start times of tasks move together, so that what `ps`,
-//! `top`, `pgrep` and psutil say of a process is what they said without the library, to a second.
-//! The container is always younger than its host: the truth is what the host's kernel says.
+//! One time base: uptime, boot time and the start times of tasks move together. So `ps`, `top`, `pgrep` and psutil
+//! print the same about a process as without the library, to a second. The container is always younger than its
+//! host, and the host kernel's values are the true ones.
 
 mod support;
 
@@ -47,8 +47,8 @@ fn near(what: &str, got: f64, truth: f64, slack: f64) {
     );
 }
 
-/// What ps says of the sleeping tasks, without and with the library, as close to each other as
-/// two programs can be started.
+/// The output of ps for the sleeping tasks, without and with the library. The two programs start right after each
+/// other.
 fn both(container: &Container, columns: &str) -> (Vec<String>, Vec<String>) {
     let command = format!("ps -e -o args=XXXXXXXXXXXX -o {columns}");
     let rows = |text: String| -> Vec<String> {
@@ -65,7 +65,7 @@ fn both(container: &Container, columns: &str) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn ps_tells_the_true_ages() {
+fn ps_shows_the_true_ages() {
     let Some(container) = young() else { return };
     let (without, with) = both(&container, "etimes=,pcpu=,cputimes=");
     for (a, b) in without.iter().zip(&with) {
@@ -84,7 +84,7 @@ fn ps_tells_the_true_ages() {
 }
 
 #[test]
-fn ps_tells_the_true_start() {
+fn ps_shows_the_true_start() {
     let Some(container) = young() else { return };
     let epoch = |row: &str| -> f64 {
         let start = row.split_whitespace().skip(2).collect::<Vec<_>>().join(" ");
@@ -98,7 +98,7 @@ fn ps_tells_the_true_start() {
     for (a, b) in without.iter().zip(&with) {
         near("lstart", epoch(b), epoch(a), 1.0);
     }
-    // Hours and minutes: the same, or a minute ended in between.
+    // Hours and minutes are the same, unless a minute ended in between.
     let (without, with) = both(&container, "stime=");
     for (a, b) in without.iter().zip(&with) {
         let minutes = |row: &str| elapsed(row.split_whitespace().nth(2).unwrap()) as f64;
@@ -107,9 +107,9 @@ fn ps_tells_the_true_start() {
 }
 
 #[test]
-fn pgrep_knows_old_from_young() {
+fn pgrep_distinguishes_ages() {
     let Some(container) = young() else { return };
-    // Older than two seconds: at least the first, whatever the machine did since.
+    // At least the first task is older than two seconds, however slow the machine is.
     for arguments in ["-O 2 -f", "-c -O 600 -f", "-r S -f", "-o -f", "-n -f"] {
         let words: Vec<&str> = ["pgrep"]
             .into_iter()
@@ -125,7 +125,7 @@ fn pgrep_knows_old_from_young() {
 }
 
 #[test]
-fn top_tells_the_true_cpu_time() {
+fn top_shows_the_true_cpu_time() {
     let Some(container) = young() else { return };
     let row = |text: String| -> Vec<String> {
         let row = text.lines().find(|l| l.trim_end().ends_with("sleep"));
@@ -134,7 +134,7 @@ fn top_tells_the_true_cpu_time() {
     };
     let without = row(container.without("top -b -n 1 -w 120"));
     let with = row(container.with("top -b -n 1 -w 120"));
-    // %CPU of a first pass is over the task's whole life, TIME+ its CPU time.
+    // %CPU of the first screen is over the task's whole life; TIME+ is its CPU time.
     assert_eq!(with[10], without[10], "{with:?} {without:?}");
     near(
         "%CPU",
@@ -145,7 +145,7 @@ fn top_tells_the_true_cpu_time() {
 }
 
 #[test]
-fn psutil_tells_the_true_start() {
+fn psutil_shows_the_true_start() {
     let Some(container) = young() else { return };
     let script = "import psutil\nfor p in psutil.process_iter():\n    \
         if p.cmdline()[1:] in (['1001'], ['1002'], ['1003']): print(p.pid, p.create_time())\n";
@@ -203,7 +203,7 @@ fn a_thousand_tasks_are_listed_for_little_more() {
         ])
         .output();
     assert_eq!(tasks.status, Some(0), "{tasks:?}");
-    // Five lists in a run: entering the container is no part of the question.
+    // Five lists in a run, so that entering the container matters little.
     let script = "i=0; while [ $i -lt 5 ]; do ps -e >/dev/null; i=$((i + 1)); done";
     let time = |preloaded: bool| {
         let program = container.program(&["sh", "-c", script]);
@@ -216,7 +216,7 @@ fn a_thousand_tasks_are_listed_for_little_more() {
         program.output().text();
         begin.elapsed()
     };
-    // In turns, each against its neighbour; the quieter quarter of the moments is believed.
+    // Both run in turns, and each is compared with its neighbour. The quieter quarter of the pairs counts.
     let mut ratios: Vec<f64> = (0..20)
         .map(|_| {
             let without = time(false).as_secs_f64();

@@ -1,12 +1,12 @@
-//! Each function of libc that the library hooks has twins: `open64`, `__open_2`, `__xstat`,
-//! `__pread_chk`, names with `time64`. The libc of this machine is asked which it has; one that
-//! is neither hooked nor in the list below is a way around the library.
+//! Each function of libc that the library hooks has symbol variants: `open64`, `__open_2`, `__xstat`,
+//! `__pread_chk`, names with `time64`. The test lists the variants in this machine's libc. A variant that is neither
+//! hooked nor in the list below bypasses the library.
 
 use proclens::preload::NAMES;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// Twins that are not hooked, and why.
+/// Variants that are not hooked, and why.
 const LEFT: &[(&str, &str)] = &[
     ("_IO_fopen", "an old name that no header declares"),
     ("_IO_popen", "an old name that no header declares"),
@@ -35,7 +35,7 @@ const LEFT: &[(&str, &str)] = &[
     ),
 ];
 
-/// What a name and its twins have in common: `__fxstatat64` and `fstatat` are both `fstatat`.
+/// The common name of all variants: `__fxstatat64` and `fstatat` are both `fstatat`.
 fn root(name: &str) -> String {
     let name = name.strip_prefix("_IO_").unwrap_or(name);
     let name = name.trim_start_matches('_');
@@ -84,17 +84,17 @@ fn hooked(name: &str) -> bool {
     NAMES.iter().any(|(hook, _)| *hook == name)
 }
 
-/// The twins in a libc that nothing is said about.
+/// The variants in a libc that are neither hooked nor listed.
 fn unknown(libc: &BTreeSet<String>) -> Vec<String> {
     let roots: BTreeSet<String> = NAMES.iter().map(|(name, _)| root(name)).collect();
-    let twins = libc.iter().filter(|name| roots.contains(&root(name)));
-    twins
+    let variants = libc.iter().filter(|name| roots.contains(&root(name)));
+    variants
         .filter(|name| !hooked(name) && !LEFT.iter().any(|(left, _)| left == name))
         .cloned()
         .collect()
 }
 
-/// The file that this process has its libc from.
+/// The file of this process's libc.
 fn own_libc() -> Option<String> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let files = maps.lines().filter_map(|l| l.split_whitespace().nth(5));
@@ -106,17 +106,17 @@ fn own_libc() -> Option<String> {
 }
 
 #[test]
-fn every_twin_in_this_machines_libc_is_hooked_or_listed() {
+fn every_variant_in_this_machines_libc_is_hooked_or_listed() {
     let file = own_libc().expect("a libc in /proc/self/maps");
     let unknown = unknown(&exported(&file).unwrap());
     assert!(
         unknown.is_empty(),
-        "{file} has these twins of hooked functions: {unknown:?}"
+        "{file} has these variants of hooked functions: {unknown:?}"
     );
 }
 
 #[test]
-fn every_twin_in_musl_is_hooked_or_listed() {
+fn every_variant_in_musl_is_hooked_or_listed() {
     let file = format!("/lib/ld-musl-{}.so.1", std::env::consts::ARCH);
     let Some(libc) = exported(&file) else {
         println!("skipped: no musl on this machine (musl-tools)");
@@ -125,7 +125,7 @@ fn every_twin_in_musl_is_hooked_or_listed() {
     let unknown = unknown(&libc);
     assert!(
         unknown.is_empty(),
-        "musl has these twins of hooked functions: {unknown:?}"
+        "musl has these variants of hooked functions: {unknown:?}"
     );
 }
 
@@ -148,8 +148,8 @@ fn listed_variants_are_not_hooked_and_hooked_ones_exist() {
 }
 
 #[test]
-fn a_new_twin_would_show() {
-    for (twin, of) in [
+fn a_new_variant_is_detected() {
+    for (variant, of) in [
         ("open64", "open"),
         ("__open_2", "open"),
         ("__open64_2", "open"),
@@ -161,7 +161,7 @@ fn a_new_twin_would_show() {
         ("__sysconf", "sysconf"),
         ("readdir64_r", "readdir_r"),
     ] {
-        assert_eq!(root(twin), root(of), "{twin}");
+        assert_eq!(root(variant), root(of), "{variant}");
     }
     assert_ne!(root("lstat"), root("stat"));
     let mut libc = exported(&own_libc().unwrap()).unwrap();

@@ -27,8 +27,7 @@ fn tool(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Without the library, and without what the lab and these tests are told in variables that look
-/// like settings.
+/// Removes the library, and the variables of the lab and of these tests that look like settings.
 fn with_no_settings(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PROCLENS") {
@@ -42,7 +41,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// What was printed by a command that has to succeed.
+/// The standard output of a command that must succeed.
 fn printed(output: Output) -> String {
     assert!(
         output.status.success(),
@@ -60,7 +59,7 @@ fn container(options: &[&str]) -> Command {
     command
 }
 
-/// `script` run by sh in a container; `$tool` and `$lib` are the two programs.
+/// Runs `script` by sh in a container; `$tool` is the tool, and `$lib` is the library.
 fn in_container(options: &[&str], script: &str) -> String {
     printed(
         container(options)
@@ -75,7 +74,7 @@ fn in_container(options: &[&str], script: &str) -> String {
 /// A container that waits until it is dropped.
 struct Waiting {
     child: Child,
-    /// Its PID 1, as the host numbers it.
+    /// The host's number of its PID 1.
     pid: u32,
 }
 
@@ -167,7 +166,7 @@ fn line<'t>(text: &'t str, name: &str) -> &'t str {
 
 #[test]
 fn show_prints_what_programs_read() {
-    let said = in_container(
+    let out = in_container(
         &LIMITS,
         "for f in /proc/cpuinfo /sys/devices/system/cpu/online /sys/devices/system/cpu/offline; do \
            $tool show $f >/dev/shm/tool; LD_PRELOAD=$lib cat $f | grep -v MHz >/dev/shm/program; \
@@ -175,25 +174,25 @@ fn show_prints_what_programs_read() {
          $tool show meminfo; $tool show cpus; LD_PRELOAD=$lib nproc; $tool show stat; \
          $tool show sysinfo; $tool show load; $tool show uptime",
     );
-    assert_eq!(said.matches("same\n").count(), 3, "{said}");
-    assert_eq!(line(&said, "MemTotal:"), "MemTotal:         524288 kB");
-    assert!(said.contains("\n2\n2\n"), "{said}");
-    line(&said, "cpu1 ");
-    assert!(!said.contains("cpu2 "), "{said}");
-    assert_eq!(line(&said, "totalram"), "totalram  536870912");
+    assert_eq!(out.matches("same\n").count(), 3, "{out}");
+    assert_eq!(line(&out, "MemTotal:"), "MemTotal:         524288 kB");
+    assert!(out.contains("\n2\n2\n"), "{out}");
+    line(&out, "cpu1 ");
+    assert!(!out.contains("cpu2 "), "{out}");
+    assert_eq!(line(&out, "totalram"), "totalram  536870912");
     assert!(
-        line(&said, "uptime ").len() < "uptime    99999".len(),
-        "{said}"
+        line(&out, "uptime ").len() < "uptime    99999".len(),
+        "{out}"
     );
 }
 
 #[test]
 fn explain_names_file_value_and_rule() {
-    let said = in_container(
+    let out = in_container(
         &LIMITS,
         "$tool explain; $tool explain --json >&2; $tool explain --json",
     );
-    let (text, json) = said.split_at(said.find('{').unwrap());
+    let (text, json) = out.split_at(out.find('{').unwrap());
     let report: Value = serde_json::from_str(json).unwrap();
     assert_eq!(report["schema"], 1);
     assert_eq!(report["cpus"]["value"], 2);
@@ -225,10 +224,10 @@ fn explain_names_file_value_and_rule() {
     ] {
         assert!(text.contains(word), "{word}:\n{text}");
     }
-    assert!(!said.contains('\x1b'), "colours without a terminal");
+    assert!(!out.contains('\x1b'), "colours without a terminal");
 }
 
-/// Where the parent can be seen it is named; in the container of the lab it cannot.
+/// `explain` names a parent that is visible. In the lab's container the parent is hidden.
 #[test]
 fn explain_finds_a_limit_of_the_parent() {
     let options = [
@@ -240,8 +239,8 @@ fn explain_finds_a_limit_of_the_parent() {
         "512M",
     ];
     let waiting = Waiting::start(&options, "");
-    let said = printed(tool(&["explain", "--json", "--cgroup", &waiting.cgroup()]));
-    let report: Value = serde_json::from_str(&said).unwrap();
+    let out = printed(tool(&["explain", "--json", "--cgroup", &waiting.cgroup()]));
+    let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(report["memory"]["value"]["total"], 256 << 20);
     assert_eq!(report["cpus"]["value"], 1);
     let because = report["cpus"]["because"][0].as_str().unwrap();
@@ -258,14 +257,14 @@ fn explain_finds_a_limit_of_the_parent() {
     assert!(because.contains("the oldest of the cgroup"), "{because}");
 }
 
-/// Who counts for the load averages: alive with its process, then gone and bridged.
+/// `explain` names the sampler while it is alive. After its end it reports extrapolated averages.
 #[test]
 fn explain_names_the_sampler() {
     let waiting = Waiting::start(&SAMPLED, "LD_PRELOAD=$lib cat /proc/loadavg >/dev/null");
     let pid = &waiting.pid.to_string();
     let explain = || {
-        let said = printed(tool(&["explain", "--json", "--pid", pid]));
-        serde_json::from_str::<Value>(&said).unwrap()
+        let out = printed(tool(&["explain", "--json", "--pid", pid]));
+        serde_json::from_str::<Value>(&out).unwrap()
     };
     let until = |alive: bool| {
         for _ in 0..120 {
@@ -300,30 +299,27 @@ fn explain_names_the_sampler() {
     assert_eq!(report["sampler"]["pid"], Value::Null);
     let because = report["load"]["because"][0].as_str().unwrap();
     assert!(
-        because.starts_with("the sampler is gone: the last ") && because.contains("bridged"),
+        because.starts_with("the sampler has ended: the last ") && because.contains("extrapolated"),
         "{because}"
     );
 }
 
-/// Where no sampler runs, `explain` says why.
+/// If no sampler runs, `explain` prints the reason.
 #[test]
-fn explain_says_why_no_sampler_runs() {
-    let said = in_container(&LIMITS, "$tool explain");
-    assert!(said.contains("none starts under this PID 1 (sh)"), "{said}");
-    let said = in_container(&SAMPLED, "PROCLENS_SAMPLER=off $tool explain");
-    assert!(
-        said.contains("none starts (PROCLENS_SAMPLER=off)"),
-        "{said}"
-    );
-    let said = in_container(&SAMPLED, "$tool explain");
-    assert!(said.contains("one starts when a program"), "{said}");
-    let said = in_container(&SAMPLED, "unshare --uts $tool explain");
-    assert!(said.contains("does not share its namespaces"), "{said}");
+fn explain_names_the_reason_for_no_sampler() {
+    let out = in_container(&LIMITS, "$tool explain");
+    assert!(out.contains("none starts under this PID 1 (sh)"), "{out}");
+    let out = in_container(&SAMPLED, "PROCLENS_SAMPLER=off $tool explain");
+    assert!(out.contains("none starts (PROCLENS_SAMPLER=off)"), "{out}");
+    let out = in_container(&SAMPLED, "$tool explain");
+    assert!(out.contains("one starts when a program"), "{out}");
+    let out = in_container(&SAMPLED, "unshare --uts $tool explain");
+    assert!(out.contains("does not share its namespaces"), "{out}");
 }
 
 #[test]
-fn settings_come_from_environment_and_file_and_nonsense_is_named() {
-    let said = in_container(
+fn settings_come_from_environment_and_file_and_invalid_ones_are_named() {
+    let out = in_container(
         &LIMITS,
         "mount -t tmpfs tmpfs /mnt; cp -a /etc/passwd /mnt; \
          printf 'memory = 64M\\ncpus = 1\\ntime = later\\n' >/mnt/proclens.conf; \
@@ -332,8 +328,8 @@ fn settings_come_from_environment_and_file_and_nonsense_is_named() {
          LD_PRELOAD=$lib PROCLENS_LOG=warn head -n 1 /proc/meminfo; \
          LD_PRELOAD=$lib PROCLENS_CPUS=2 nproc; LD_PRELOAD=$lib nproc",
     );
-    let end = said.rfind("}\n").unwrap() + 2;
-    let report: Value = serde_json::from_str(&said[..end]).unwrap();
+    let end = out.rfind("}\n").unwrap() + 2;
+    let report: Value = serde_json::from_str(&out[..end]).unwrap();
     assert_eq!(report["memory"]["value"]["total"], 64 << 20);
     assert_eq!(report["memory"]["rule"], "setting");
     assert_eq!(report["cpus"]["value"], 1);
@@ -350,17 +346,17 @@ fn settings_come_from_environment_and_file_and_nonsense_is_named() {
     assert!(!used("PROCLENS_CPUS", "/etc/proclens.conf"));
     assert!(!used("PROCLENS_TIME", "/etc/proclens.conf"));
     assert!(!used("PROCLENS_NOTHING", "environment"));
-    // The library takes the same from the same file.
+    // The library reads the same settings from the same file.
     assert!(
-        said[end..].contains("MemTotal:          65536 kB\n2\n1\n"),
-        "{said}"
+        out[end..].contains("MemTotal:          65536 kB\n2\n1\n"),
+        "{out}"
     );
 }
 
-/// Another user may have put a FIFO, a device or a link in the place of the file, so that a reader waits, reads
-/// without end, or reads another file.
+/// Another user may have replaced the file by a FIFO, a device or a link, so that a reader would wait, read
+/// without end, or read another file.
 #[test]
-fn a_settings_file_that_is_none_is_left_alone() {
+fn a_settings_file_that_is_not_regular_is_ignored() {
     // A file of the host, in a directory that the container hides.
     let hidden = tempfile::tempdir_in(support::scratch()).unwrap();
     let host = hidden.path().join("proclens.conf");
@@ -394,18 +390,18 @@ fn a_settings_file_that_is_none_is_left_alone() {
             .args(["20", TOOL, "explain", "--pid", &pid])
             .output()
             .unwrap();
-        let said = format!("{}{}", text(&outside.stdout), text(&outside.stderr));
-        assert!(outside.status.success(), "{make}: {said}");
-        assert!(said.contains("Memory 512 MiB"), "{make}: {said}");
-        assert!(said.contains(trouble), "{make}: {said}");
+        let out = format!("{}{}", text(&outside.stdout), text(&outside.stderr));
+        assert!(outside.status.success(), "{make}: {out}");
+        assert!(out.contains("Memory 512 MiB"), "{make}: {out}");
+        assert!(out.contains(trouble), "{make}: {out}");
     }
 }
 
-/// A program that has more rights than its caller takes settings from the file alone, and
-/// writes no state where the environment says.
+/// A program that has more rights than its caller takes settings only from the file, and ignores
+/// `PROCLENS_STATE` of the environment.
 #[test]
-fn a_setuid_program_does_not_believe_the_environment() {
-    let said = in_container(
+fn a_setuid_program_ignores_the_environment() {
+    let out = in_container(
         &LIMITS,
         "mount -t tmpfs -o mode=755 tmpfs /mnt; cp -a /etc/passwd /etc/ld.so.cache /mnt; \
          install $lib /mnt/lib.so; echo /etc/lib.so >/mnt/ld.so.preload; mkdir /mnt/state; \
@@ -418,7 +414,7 @@ fn a_setuid_program_does_not_believe_the_environment() {
          echo memory = 128M >/etc/proclens.conf; \
          nobody /etc/setuid /proc/meminfo | sed 's/^/file /;q'",
     );
-    let lines: Vec<_> = said.lines().collect();
+    let lines: Vec<_> = out.lines().collect();
     let expected = [
         "plain MemTotal:          65536 kB",
         "setuid MemTotal:         524288 kB",
@@ -433,7 +429,7 @@ fn every_setting_works_everywhere() {
     let host = fs::read_to_string("/proc/meminfo").unwrap();
     let host = line(&host, "MemTotal:").to_owned();
     let total = "head -n 1 /proc/meminfo";
-    // Is there a system call io_uring_setup? Not in every kernel.
+    // Not every kernel has the system call io_uring_setup.
     let directory = tempfile::tempdir().unwrap();
     let ring = directory.path().join("ring");
     fs::write(
@@ -445,7 +441,7 @@ fn every_setting_works_everywhere() {
     let can = Command::new("sh").args(["-c", &ring]).output().unwrap();
     let can = printed(can).trim().to_owned();
     let show_total = "$tool show meminfo | head -n 1";
-    // Name, value, what the library is asked (each word a program), what the tool, and the answers.
+    // Name, value, the programs that run with the library (one a word), the tool's command, and the results.
     let rows: [(&str, &str, &str, &str, &str, &str); 10] = [
         (
             "sampler",
@@ -494,16 +490,16 @@ fn every_setting_works_everywhere() {
             "skip",
             "/no/such:*/head",
             total,
-            "LD_PRELOAD=$lib $tool check -- head | grep -o 'PROCLENS_SKIP leaves'",
+            "LD_PRELOAD=$lib $tool check -- head | grep -o 'PROCLENS_SKIP excludes'",
             &host,
-            "PROCLENS_SKIP leaves",
+            "PROCLENS_SKIP excludes",
         ),
         (
             "log",
             "debug",
-            "cat /proc/meminfo 2>&1 >/dev/null | grep -c proclens: | grep -vx 0 >/dev/null && echo said",
+            "cat /proc/meminfo 2>&1 >/dev/null | grep -c proclens: | grep -vx 0 >/dev/null && echo out",
             "$tool explain | grep -c '^  PROCLENS_LOG=debug'",
-            "said",
+            "out",
             "1",
         ),
     ];
@@ -534,7 +530,7 @@ fn every_setting_works_everywhere() {
             expected.push(format!("{name}: {answer_of_tool}"));
         }
     }
-    // And without any of them all is otherwise.
+    // Without any setting, every result differs.
     script += "echo; LD_PRELOAD=$lib cat /proc/loadavg >/dev/null; samplers; \
         LD_PRELOAD=$lib head -n 1 /proc/meminfo; $tool show cpus; \
         LD_PRELOAD=$lib cut -d . -f 1 /proc/uptime | old || echo young; kept; \
@@ -549,14 +545,14 @@ fn every_setting_works_everywhere() {
         .env("ring", ring)
         .output()
         .unwrap();
-    let said = text(&output.stdout);
-    let (with, without) = said.split_once("\n\n").unwrap();
+    let out = text(&output.stdout);
+    let (with, without) = out.split_once("\n\n").unwrap();
     let names = expected.iter().map(|line| line.split(':').next().unwrap());
     let with: Vec<_> = names
         .zip(with.lines())
         .map(|(name, line)| format!("{name}: {line}"))
         .collect();
-    assert_eq!(with, expected, "{said}{}", text(&output.stderr));
+    assert_eq!(with, expected, "{out}{}", text(&output.stderr));
     assert_eq!(
         without,
         format!("1\nMemTotal:         524288 kB\n2\nyoung\nnone\n{can}\n0\n0\n"),
@@ -574,12 +570,12 @@ fn the_library_names_settings_that_it_ignores() {
         .env("PROCLENS_FOO", "1")
         .output()
         .unwrap();
-    let said = text(&output.stderr);
+    let out = text(&output.stderr);
     assert!(
-        said.contains("proclens: PROCLENS_CPUS=two: invalid setting, ignored"),
-        "{said}"
+        out.contains("proclens: PROCLENS_CPUS=two: invalid setting, ignored"),
+        "{out}"
     );
-    assert!(said.contains("PROCLENS_FOO=1"), "{said}");
+    assert!(out.contains("PROCLENS_FOO=1"), "{out}");
     let quiet = Command::new("nproc")
         .env("LD_PRELOAD", library())
         .env("PROCLENS_CPUS", "two")
@@ -604,9 +600,9 @@ fn a_container_from_outside() {
 
     let cgroup = waiting.cgroup();
     for name in [cgroup.clone(), cgroup_directory(&cgroup)] {
-        let said = printed(tool(&["show", "--cgroup", &name, "meminfo"]));
+        let out = printed(tool(&["show", "--cgroup", &name, "meminfo"]));
         assert_eq!(
-            line(&said, "MemTotal:"),
+            line(&out, "MemTotal:"),
             "MemTotal:         524288 kB",
             "{name}"
         );
@@ -627,7 +623,7 @@ fn a_container_from_outside() {
     assert!(line(&table, name).contains("/ 512 MiB"), "{table}");
 }
 
-/// Not the host's numbers instead.
+/// `watch` does not show the host's numbers instead.
 #[test]
 fn watch_reports_that_its_container_has_ended() {
     let waiting = Waiting::start(&LIMITS, "");
@@ -649,7 +645,7 @@ fn watch_reports_that_its_container_has_ended() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("the cgroup was removed"));
 
-    // It has ended, and nobody has waited for it.
+    // The process has ended, and its parent has not waited for it.
     let mut child = Command::new("true").stdout(Stdio::piped()).spawn().unwrap();
     let mut end = Vec::new();
     child.stdout.take().unwrap().read_to_end(&mut end).unwrap();
@@ -671,7 +667,7 @@ fn cgroup_directory(path: &str) -> String {
         .unwrap()
 }
 
-/// The CPU column counts what is used, as a percentage of one CPU.
+/// The CPU column shows the used CPU time, as a percentage of one CPU.
 #[test]
 fn a_busy_container_from_outside() {
     let waiting = Waiting::start(
@@ -686,7 +682,7 @@ fn a_busy_container_from_outside() {
     assert!(row["tasks"].as_u64().unwrap() >= 2, "{row}");
 }
 
-/// One line, exit 1, nothing half-printed.
+/// On an error there is one line, exit status 1, and no partial output.
 #[test]
 fn bad_input() {
     let library = library();
@@ -724,18 +720,18 @@ fn bad_input() {
                 "--lib",
                 library.to_str().unwrap(),
             ],
-            "no program to try",
+            "no program to test",
         ),
     ] {
         let output = tool(arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         assert_eq!(text(&output.stdout), "", "{arguments:?}");
-        let said = text(&output.stderr);
+        let out = text(&output.stderr);
         assert!(
-            said.contains(words) && said.starts_with("proclens: "),
-            "{said}"
+            out.contains(words) && out.starts_with("proclens: "),
+            "{out}"
         );
-        assert_eq!(said.matches('\n').count(), 1, "{said}");
+        assert_eq!(out.matches('\n').count(), 1, "{out}");
     }
     for arguments in [
         &["nonsense"][..],
@@ -764,21 +760,21 @@ fn without_permission() {
         let output = nobody(arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         assert_eq!(text(&output.stdout), "");
-        let said = text(&output.stderr);
-        assert!(said.contains("root") || said.contains("sudo"), "{said}");
-        assert_eq!(said.matches('\n').count(), 1, "{said}");
+        let out = text(&output.stderr);
+        assert!(out.contains("root") || out.contains("sudo"), "{out}");
+        assert_eq!(out.matches('\n').count(), 1, "{out}");
     }
-    // What needs no root works without.
+    // Commands that need no root work without it.
     assert!(printed(nobody(&["show"])).contains("CPUs"));
     assert!(printed(nobody(&["show", "meminfo"])).contains("MemTotal:"));
 }
 
 #[test]
-fn check_says_what_is_in_the_way() {
+fn check_names_the_obstacle() {
     // A static program, which no preloaded library reaches.
     let fixed = support::c_program("reader.c", "gcc", &["-static"]);
     let fixed = fixed.as_deref().unwrap_or(Path::new("/no/compiler"));
-    let said = in_container(
+    let out = in_container(
         &LIMITS,
         &"r() { echo \"== $*\"; \"$@\"; echo \"exit $?\"; }; \
          r $tool check; \
@@ -792,23 +788,23 @@ fn check_says_what_is_in_the_way() {
             .replace("STATIC", &format!("'{}'", fixed.display())),
     );
     let part = |title: &str| {
-        let rest = said
+        let rest = out
             .split("== ")
             .skip(1)
             .find(|part| part.lines().next().unwrap().ends_with(title))
-            .unwrap_or_else(|| panic!("{title} in {said}"));
+            .unwrap_or_else(|| panic!("{title} in {out}"));
         rest.to_owned()
     };
-    let parts: Vec<_> = said.split("== ").skip(1).collect();
+    let parts: Vec<_> = out.split("== ").skip(1).collect();
     assert!(
         parts[0].contains("nothing loads the library") && parts[0].contains("exit 1"),
-        "{said}"
+        "{out}"
     );
     assert!(
         parts[1].contains("the library is active") && parts[1].contains("exit 0"),
-        "{said}"
+        "{out}"
     );
-    assert!(part("-- nproc").contains("exit 0"), "{said}");
+    assert!(part("-- nproc").contains("exit 0"), "{out}");
     let su = part("-- su");
     assert!(
         su.contains("another user's rights") && su.contains("exit 1"),
@@ -834,7 +830,7 @@ fn check_says_what_is_in_the_way() {
     );
     let skipped = part("-- head");
     assert!(
-        skipped.contains("PROCLENS_SKIP leaves")
+        skipped.contains("PROCLENS_SKIP excludes")
             && skipped.contains("the library is not active")
             && skipped.contains("exit 1"),
         "{skipped}"
@@ -870,7 +866,7 @@ fn check_says_what_is_in_the_way() {
         (&1.into(), &true.into())
     );
     assert!(
-        parts[10].contains("is not there") && parts[10].contains("exit 1"),
+        parts[10].contains("does not exist") && parts[10].contains("exit 1"),
         "{}",
         parts[10]
     );
@@ -885,19 +881,19 @@ fn check_finds_a_filter_that_kills() {
         "export LD_PRELOAD=$lib; '{}' $tool check; echo \"exit $?\"; $tool check; echo \"exit $?\"",
         starter.display()
     );
-    let said = in_container(&LIMITS, &script);
-    let (confined, free) = said.split_once("exit 1\n").expect(&said);
-    assert!(confined.contains("filter kills programs"), "{said}");
+    let out = in_container(&LIMITS, &script);
+    let (confined, free) = out.split_once("exit 1\n").expect(&out);
+    assert!(confined.contains("filter kills programs"), "{out}");
     assert!(
         !free.contains("filter") && free.ends_with("exit 0\n"),
-        "{said}"
+        "{out}"
     );
 }
 
-/// What looks like a program with the library and is none.
+/// Programs that seem to have the library but do not.
 #[test]
 fn check_detects_programs_that_the_library_does_not_reach() {
-    let said = in_container(
+    let out = in_container(
         &LIMITS,
         "r() { echo \"== $title\"; \"$@\" 2>&1; echo \"exit $?\"; }; \
          mount -t tmpfs tmpfs /mnt; cp -a /etc/passwd /etc/ld.so.cache /mnt; mount --bind /mnt /etc; \
@@ -914,30 +910,30 @@ fn check_detects_programs_that_the_library_does_not_reach() {
     );
     let part = |title: &str| {
         let start = format!("== {title}\n");
-        let rest = said
+        let rest = out
             .split(&start)
             .nth(1)
-            .unwrap_or_else(|| panic!("{title} in {said}"));
+            .unwrap_or_else(|| panic!("{title} in {out}"));
         rest.split("== ").next().unwrap()
     };
     for (title, words, code) in [
         (
             "/usr/bin/env no-such-program",
-            "for no-such-program, which is no program in PATH",
+            "for no-such-program, which is not a program in PATH",
             1,
         ),
         (
             "/usr/bin/env head -n 1",
-            "for head -n 1, which is no program in PATH",
+            "for head -n 1, which is not a program in PATH",
             1,
         ),
         ("/no/such sh", "/no/such: no such file", 1),
         ("/usr/bin/env -S head -n 1", "/head\n", 0),
         ("/usr/bin/env -u X head", "/head\n", 0),
         ("/usr/bin/env X=y head", "/head\n", 0),
-        ("all", "PROCLENS_SKIP leaves", 1),
+        ("all", "PROCLENS_SKIP excludes", 1),
         ("some", "the library is active", 0),
-        ("file", "PROCLENS_SKIP leaves", 1),
+        ("file", "PROCLENS_SKIP excludes", 1),
         (
             "closed",
             "other users may not enter /etc/d: the library is not active for them",
@@ -974,7 +970,7 @@ impl Sleeping {
         let mut command = Command::new("sleep");
         let child = with_no_settings(command.arg("600")).env("LD_PRELOAD", preload);
         let child = child.spawn().unwrap();
-        // The dynamic linker is done when sleep sleeps.
+        // The dynamic linker has finished when sleep sleeps.
         let wait = format!("/proc/{}/wchan", child.id());
         for _ in 0..200 {
             if fs::read_to_string(&wait).is_ok_and(|w| w.contains("nanosleep")) {
@@ -998,7 +994,7 @@ impl Drop for Sleeping {
 }
 
 #[test]
-fn check_looks_into_running_processes() {
+fn check_inspects_running_processes() {
     for (preload, active) in [(library(), true), (PathBuf::new(), false)] {
         let output = Sleeping::start(&preload).check();
         assert_eq!(output.status.success(), active, "{}", text(&output.stdout));
@@ -1015,9 +1011,9 @@ fn check_looks_into_running_processes() {
     }
 }
 
-/// 2 is not 1: nobody knows whether the library works there.
+/// Exit status 2, not 1: it is unknown whether the library works there.
 #[test]
-fn check_says_when_it_could_not_look() {
+fn check_reports_that_it_could_not_check() {
     let mut ended = Command::new("true").spawn().unwrap();
     let pid = ended.id().to_string();
     let stat = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -1026,8 +1022,8 @@ fn check_says_when_it_could_not_look() {
     }
     let output = tool(&["check", "--pid", &pid]);
     ended.wait().unwrap();
-    let said = text(&output.stderr);
-    assert!(said.contains(&format!("process {pid} has ended")), "{said}");
+    let out = text(&output.stderr);
+    assert!(out.contains(&format!("process {pid} has ended")), "{out}");
     assert_eq!(
         (output.status.code(), text(&output.stdout).as_str()),
         (Some(2), "")
@@ -1055,27 +1051,27 @@ fn check_says_when_it_could_not_look() {
             .args(arguments)
             .output()
             .unwrap();
-        let said = text(&output.stderr);
-        assert!(said.contains("try as root"), "{said}");
-        assert_eq!(output.status.code(), Some(2), "{said}");
+        let out = text(&output.stderr);
+        assert!(out.contains("try as root"), "{out}");
+        assert_eq!(output.status.code(), Some(2), "{out}");
     }
 }
 
 #[test]
-fn check_knows_kernel_threads() {
+fn check_recognises_kernel_threads() {
     if fs::read_to_string("/proc/2/comm").is_ok_and(|name| name == "kthreadd\n") {
         let output = tool(&["check", "--pid", "2"]);
-        let said = text(&output.stdout);
+        let out = text(&output.stdout);
         assert!(
-            said.contains("process 2 (kthreadd) is a kernel thread"),
-            "{said}"
+            out.contains("process 2 (kthreadd) is a kernel thread"),
+            "{out}"
         );
-        assert!(!said.contains("start it again"), "{said}");
+        assert!(!out.contains("start it again"), "{out}");
         assert_eq!(output.status.code(), Some(1));
     }
 }
 
-/// The dynamic linker takes a path from where the program starts, and a name from its own
+/// The dynamic linker resolves a path from the program's working directory, and a name in its own
 /// directories.
 #[test]
 fn check_with_a_relative_preload() {
@@ -1090,30 +1086,33 @@ fn check_with_a_relative_preload() {
         (text(&output.stdout), output.status.code())
     };
     let (here, none) = (library.parent().unwrap(), Path::new(""));
-    let (said, code) = check(here, "./libproclens.so", none);
+    let (out, code) = check(here, "./libproclens.so", none);
     assert!(
-        said.contains("LD_PRELOAD names ./libproclens.so: a library"),
-        "{said}"
+        out.contains("LD_PRELOAD names ./libproclens.so: a library"),
+        "{out}"
     );
-    assert!(said.contains("depends on where a program starts"), "{said}");
-    assert!(!said.contains("is not there"), "{said}");
-    assert_eq!(code, Some(1), "{said}");
-    let (said, code) = check(Path::new("/etc"), "./libproclens.so", none);
     assert!(
-        said.contains("is not there") && said.contains("unset it"),
-        "{said}"
+        out.contains("depends on the directory where a program starts"),
+        "{out}"
     );
-    assert!(!said.contains("uninstall"), "{said}");
-    assert_eq!(code, Some(1), "{said}");
-    let (said, code) = check(Path::new("/etc"), "libproclens.so", here);
-    assert!(said.contains("the library is active"), "{said}");
-    assert_eq!(code, Some(0), "{said}");
-    let (said, code) = check(here, "libproclens.so", none);
-    assert!(said.contains("does not load the library"), "{said}");
-    assert_eq!(code, Some(1), "{said}");
+    assert!(!out.contains("does not exist"), "{out}");
+    assert_eq!(code, Some(1), "{out}");
+    let (out, code) = check(Path::new("/etc"), "./libproclens.so", none);
+    assert!(
+        out.contains("does not exist") && out.contains("unset it"),
+        "{out}"
+    );
+    assert!(!out.contains("uninstall"), "{out}");
+    assert_eq!(code, Some(1), "{out}");
+    let (out, code) = check(Path::new("/etc"), "libproclens.so", here);
+    assert!(out.contains("the library is active"), "{out}");
+    assert_eq!(code, Some(0), "{out}");
+    let (out, code) = check(here, "libproclens.so", none);
+    assert!(out.contains("does not load the library"), "{out}");
+    assert_eq!(code, Some(1), "{out}");
 }
 
-/// A space cannot be in LD_PRELOAD, but in what a link leads to.
+/// LD_PRELOAD cannot contain a space, but a link that it names can lead to a path with one.
 #[test]
 fn check_takes_any_name() {
     let directory = tempfile::tempdir().unwrap();
@@ -1122,26 +1121,26 @@ fn check_takes_any_name() {
     fs::copy(library(), odd.join("libproclens.so")).unwrap();
     let link = directory.path().join("link");
     std::os::unix::fs::symlink(odd.join("libproclens.so"), &link).unwrap();
-    let said = printed(Sleeping::start(&link).check());
-    assert!(said.contains("/a b\u{fffd}/libproclens.so\n"), "{said}");
+    let out = printed(Sleeping::start(&link).check());
+    assert!(out.contains("/a b\u{fffd}/libproclens.so\n"), "{out}");
 
     fs::copy("/bin/cat", odd.join("cat")).unwrap();
     let mut check = Command::new(TOOL);
     check.args(["check", "--"]).arg(odd.join("cat"));
-    let said = printed(
+    let out = printed(
         with_no_settings(&mut check)
             .env("LD_PRELOAD", library())
             .output()
             .unwrap(),
     );
-    assert!(said.contains("/a b\u{fffd}/cat\n"), "{said}");
+    assert!(out.contains("/a b\u{fffd}/cat\n"), "{out}");
 }
 
-/// What remains for a program that opens a ring for each CPU: `check` says what it reads, and what to do.
+/// For a program that opens a ring for each CPU, `check` prints a note and the remedy.
 #[test]
 fn check_notes_programs_that_watch_cpus() {
     let directory = tempfile::tempdir().unwrap();
-    let said = |program: &Path| {
+    let out = |program: &Path| {
         let mut check = Command::new(TOOL);
         check.args(["check", "--"]).arg(program);
         let output = with_no_settings(&mut check)
@@ -1150,16 +1149,16 @@ fn check_notes_programs_that_watch_cpus() {
             .unwrap();
         (text(&output.stdout), output.status.code())
     };
-    let (plain, code) = said(Path::new("/bin/cat"));
+    let (plain, code) = out(Path::new("/bin/cat"));
     assert!(!plain.contains("watches CPUs"), "{plain}");
-    // A note is no fault: the exit status stays.
+    // A note does not change the exit status.
     for text in ["libbpf: ", "/bus/event_source/devices/"] {
         let watcher = directory.path().join("watcher");
         let mut bytes = fs::read("/bin/cat").unwrap();
         bytes.extend(text.bytes());
         fs::write(&watcher, bytes).unwrap();
         fs::set_permissions(&watcher, fs::Permissions::from_mode(0o755)).unwrap();
-        let (noted, same) = said(&watcher);
+        let (noted, same) = out(&watcher);
         assert!(
             noted.contains("watcher watches CPUs through the kernel"),
             "{text}: {noted}"
@@ -1168,7 +1167,7 @@ fn check_notes_programs_that_watch_cpus() {
         assert_eq!(same, code, "{noted}");
     }
     if let Some(perf) = support::program("perf") {
-        let (noted, _) = said(&perf);
+        let (noted, _) = out(&perf);
         assert!(noted.contains("perf watches CPUs"), "{noted}");
     } else {
         support::skipped("no perf here");
@@ -1176,8 +1175,8 @@ fn check_notes_programs_that_watch_cpus() {
 }
 
 #[test]
-fn env_is_for_eval_and_leaves_what_is_set() {
-    let said = in_container(
+fn env_is_for_eval_and_keeps_variables_that_are_set() {
+    let out = in_container(
         &LIMITS,
         "export OMP_NUM_THREADS=7; eval \"$($tool env)\"; \
          echo $GOMAXPROCS $OMP_NUM_THREADS $GOMEMLIMIT; $tool env --format json --all; \
@@ -1185,23 +1184,23 @@ fn env_is_for_eval_and_leaves_what_is_set() {
          $tool env --all --format dotenv | head -n 1; $tool env --all --format fish | head -n 1",
     );
     assert_eq!(
-        said.lines().next().unwrap(),
+        out.lines().next().unwrap(),
         format!("2 7 {}", (512 << 20) - (512 << 20) / 10)
     );
-    let json = &said[said.find('{').unwrap()..=said.rfind('}').unwrap()];
+    let json = &out[out.find('{').unwrap()..=out.rfind('}').unwrap()];
     let object: Value = serde_json::from_str(json).unwrap();
     assert_eq!(object["OMP_NUM_THREADS"], "2");
     assert!(
-        said.ends_with("}\n0\nGOMAXPROCS=2\nset -gx GOMAXPROCS 2\n"),
-        "{said}"
+        out.ends_with("}\n0\nGOMAXPROCS=2\nset -gx GOMAXPROCS 2\n"),
+        "{out}"
     );
 }
 
 #[test]
 fn watch_prints_lines_where_there_is_no_terminal() {
-    let said = in_container(&LIMITS, "$tool watch --interval 0.2 --count 3");
-    let lines: Vec<_> = said.lines().collect();
-    assert_eq!(lines.len(), 4, "{said}");
+    let out = in_container(&LIMITS, "$tool watch --interval 0.2 --count 3");
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(lines.len(), 4, "{out}");
     for line in &lines[1..] {
         assert!(line.contains("512 MiB"), "{line}");
         let percent: f64 = line.split_whitespace().next().unwrap().parse().unwrap();
@@ -1209,7 +1208,7 @@ fn watch_prints_lines_where_there_is_no_terminal() {
     }
 }
 
-/// On a terminal it is a page, `q` ends it, and the terminal is left as it was.
+/// On a terminal `watch` draws a page, `q` ends it, and the terminal gets back its state.
 #[test]
 fn watch_draws_a_page_on_a_terminal() {
     let mut child = Command::new("script")
@@ -1238,9 +1237,9 @@ fn watch_draws_a_page_on_a_terminal() {
     }
 }
 
-/// Also where a signal ends it.
+/// A signal that ends `watch` also restores the terminal.
 #[test]
-fn a_signal_leaves_the_terminal_as_it_was() {
+fn a_signal_restores_the_terminal() {
     let watch = format!(
         "(sleep 2; kill -TERM $$) & exec {} watch --interval 60",
         support::plain(Path::new(TOOL)).display()
@@ -1287,7 +1286,7 @@ fn help_has_examples_and_the_pages_are_generated() {
         man.contains(".TH") && man.contains("PROCLENS_CPU_ROUND"),
         "{man}"
     );
-    // Examples line by line, under a name.
+    // Examples are line by line, under a heading.
     assert!(man.contains(".SH EXAMPLES\n.nf\nproclens show "), "{man}");
     assert!(!man.contains("EXTRA"), "{man}");
     assert!(directory.path().join("man/proclens-show.1").is_file());
@@ -1309,7 +1308,7 @@ fn help_has_examples_and_the_pages_are_generated() {
     );
 }
 
-/// Every field of what `--json` prints is in the help of its command, and no other.
+/// The help of each command has exactly the fields that `--json` prints.
 #[test]
 fn the_forms_of_json_are_documented() {
     let waiting = Waiting::start(&SAMPLED, "LD_PRELOAD=$lib cat /proc/loadavg >/dev/null");
@@ -1333,7 +1332,7 @@ fn the_forms_of_json_are_documented() {
             assert!(words.contains(&name.as_str()), "{name} in {command} --help");
         }
         if command == "show" {
-            continue; // Its help has two forms.
+            continue; // Its help describes two forms.
         }
         let part = &help[help.find("\nJSON").unwrap()..];
         for line in part.lines().filter(|line| !line.starts_with("   ")) {
@@ -1362,7 +1361,7 @@ fn names_in(json: &Value, names: &mut Vec<String>) {
     }
 }
 
-/// A daemon of the lab's own, for one test.
+/// A Docker daemon of the lab, for one test.
 struct Docker {
     host: String,
     name: String,
@@ -1397,8 +1396,7 @@ impl Drop for Docker {
     }
 }
 
-/// The figures of `docker stats`, of two containers: one that has read and keeps something, and
-/// one that computes.
+/// The figures of `docker stats` for two containers: one with page cache and memory, and one that uses CPU time.
 #[test]
 fn show_all_agrees_with_docker_stats() {
     let docker = Docker::start();
@@ -1431,7 +1429,7 @@ fn show_all_agrees_with_docker_stats() {
         docker.run(&all);
     }
     std::thread::sleep(std::time::Duration::from_secs(2));
-    // A container does not stand still between the one look and the other.
+    // A container changes between the two readings.
     let mut differences = Vec::new();
     for _ in 0..10 {
         let all = printed(tool(&["show", "--all", "--json"]));
@@ -1483,7 +1481,7 @@ fn disagreements(theirs: &Value, all: &Value) -> Vec<String> {
     .collect()
 }
 
-/// A copy of one of the lab's root directories that can be written to.
+/// A writable copy of one of the lab's root directories.
 struct Root {
     directory: tempfile::TempDir,
 }
@@ -1510,7 +1508,7 @@ impl Root {
         self.directory.path().join("root")
     }
 
-    /// Every file that is not the image's, with what is in it.
+    /// Every file that is not in the image, with its content.
     fn changes(&self) -> Vec<String> {
         let find = Command::new("find")
             .args([".", "!", "-type", "d", "-printf", "%P %s %m\\n"])
@@ -1561,10 +1559,10 @@ fn install_and_uninstall_a_root() {
     for image in ["bullseye", "bookworm"] {
         let root = Root::of(image);
         let before = root.changes();
-        let said = printed(root.install(&[]));
+        let out = printed(root.install(&[]));
         assert!(
-            said.contains("installed") && said.contains("written"),
-            "{said}"
+            out.contains("installed") && out.contains("written"),
+            "{out}"
         );
         let preload = fs::read_to_string(root.path().join("etc/ld.so.preload")).unwrap();
         assert_eq!(preload, "/usr/$LIB/libproclens.so\n");
@@ -1579,7 +1577,7 @@ fn install_and_uninstall_a_root() {
             "mount -t proc proc /proc; grep -c libproclens /proc/self/maps; umount /proc",
         ]);
         assert_ne!(text(&maps.stdout), "0\n", "{image}");
-        // Once more changes nothing.
+        // A second install changes nothing.
         let once = root.changes();
         printed(root.install(&[]));
         assert_eq!(root.changes(), once);
@@ -1593,12 +1591,12 @@ fn install_and_uninstall_a_root() {
             .into_iter()
             .filter(|line| !before.contains(line))
             .collect();
-        // An overlay remembers what was removed only if it was the image's.
+        // An overlay records a removal only for files of the image.
         assert_eq!(left, Vec::<String>::new(), "{image}");
     }
 }
 
-/// `/proc/PID/root` says that it leads to `/`, whoever's that is. The links in it are absolute.
+/// `/proc/PID/root` reads `/` for every root. The links in that root are absolute.
 #[test]
 fn install_into_the_root_of_a_running_process() {
     let image = Root::of("bookworm");
@@ -1609,7 +1607,7 @@ fn install_into_the_root_of_a_running_process() {
         "mv /etc /other && ln -s /other /etc && rm -f /etc/ld.so.preload",
     );
     let root = format!("/proc/{}/root", waiting.pid);
-    // Should it take this machine's root for that one, it must not get far.
+    // If install took this machine's root for the other one, this would limit the damage.
     let run = |command: &str| {
         let script =
             format!("mount -o remount,bind,ro / && exec \"$0\" {command} --root {root} \"$@\"");
@@ -1620,27 +1618,27 @@ fn install_into_the_root_of_a_running_process() {
         }
         printed(with_no_settings(&mut inside).output().unwrap())
     };
-    let said = run("install");
+    let out = run("install");
     assert!(
-        said.contains(&format!("installed {root}/usr/lib/"))
-            && said.contains(&format!("proclens uninstall --root {root}`")),
-        "{said}"
+        out.contains(&format!("installed {root}/usr/lib/"))
+            && out.contains(&format!("proclens uninstall --root {root}`")),
+        "{out}"
     );
     let preload = PathBuf::from(format!("{root}/other/ld.so.preload"));
     assert_eq!(
         fs::read_to_string(&preload).unwrap(),
         "/usr/$LIB/libproclens.so\n"
     );
-    let said = run("uninstall");
+    let out = run("uninstall");
     assert!(
-        said.contains("taken back") && said.contains("removed"),
-        "{said}"
+        out.contains("the line in") && out.contains("removed"),
+        "{out}"
     );
     assert!(!preload.exists());
 }
 
 #[test]
-fn install_keeps_what_others_preload() {
+fn install_keeps_other_preloads() {
     let root = Root::of("bookworm");
     let preload = root.path().join("etc/ld.so.preload");
     fs::write(&preload, "# ours\n").unwrap();
@@ -1672,38 +1670,38 @@ fn uninstall_where_nothing_is_installed() {
     assert_eq!(printed(tool(&arguments)), nothing);
 }
 
-/// What the root's programs complain about before is not the library's fault, and a line of ours
-/// whose file is gone gets it back.
+/// Errors that the root's programs print without the library too are not the library's fault. If the file of the
+/// library's line is missing, install writes it again.
 #[test]
-fn install_where_programs_complain_already() {
+fn install_where_programs_print_errors_already() {
     let root = Root::of("bookworm");
     let preload = root.path().join("etc/ld.so.preload");
     fs::write(&preload, "/no/such.so\n").unwrap();
-    let said = printed(root.install(&[]));
+    let out = printed(root.install(&[]));
     assert!(
-        said.contains("without the library as well") && said.contains("/no/such.so"),
-        "{said}"
+        out.contains("without the library as well") && out.contains("/no/such.so"),
+        "{out}"
     );
     let installed = fs::read_to_string(&preload).unwrap();
     assert_eq!(installed, "/no/such.so\n/usr/$LIB/libproclens.so\n");
-    let library = line(&said, "installed ");
+    let library = line(&out, "installed ");
     let library = Path::new(library.split(' ').nth(1).unwrap());
     fs::remove_file(library).unwrap();
-    let said = printed(root.install(&[]));
-    assert!(!said.contains("object '/usr/$LIB"), "{said}");
+    let out = printed(root.install(&[]));
+    assert!(!out.contains("object '/usr/$LIB"), "{out}");
     assert!(library.is_file());
     assert_eq!(fs::read_to_string(&preload).unwrap(), installed);
-    // A path that was written by hand.
+    // A path that an administrator wrote.
     fs::remove_file(library).unwrap();
     fs::write(&preload, "/usr/lib/libproclens.so\n").unwrap();
-    let said = printed(root.install(&[]));
-    assert!(!said.contains("as well"), "{said}");
+    let out = printed(root.install(&[]));
+    assert!(!out.contains("as well"), "{out}");
     assert!(library.is_file());
     let line = fs::read_to_string(&preload).unwrap();
     assert_eq!(line, "/usr/$LIB/libproclens.so\n");
 }
 
-/// A library by the name of ours with one function, which runs when a program starts.
+/// A library with the name of proclens's and one function, which runs when a program starts.
 fn library_that(directory: &Path, does: &str) -> PathBuf {
     let path = directory.join("libproclens.so");
     let mut compiler = Command::new("cc")
@@ -1723,9 +1721,9 @@ fn library_that(directory: &Path, does: &str) -> PathBuf {
     path
 }
 
-/// Of the directories that it could be in, most are not looked into: no reason to name.
+/// The reason names the directory in which the library failed, not those in which the linker does not look.
 #[test]
-fn a_failed_trial_says_what_the_library_did() {
+fn a_failed_trial_names_the_reason() {
     let root = Root::of("bookworm");
     let directory = tempfile::tempdir().unwrap();
     let library = library_that(directory.path(), "_exit(7);");
@@ -1734,14 +1732,14 @@ fn a_failed_trial_says_what_the_library_did() {
     let arguments = ["install", "--root", path.to_str().unwrap(), "--lib"];
     let output = tool(&[&arguments[..], &[library.to_str().unwrap()]].concat());
     assert_eq!(output.status.code(), Some(1));
-    let said = text(&output.stderr);
-    assert!(said.contains("ends with exit status: 7"), "{said}");
+    let out = text(&output.stderr);
+    assert!(out.contains("ends with exit status: 7"), "{out}");
     assert_eq!(root.changes(), before);
 }
 
-/// The trial is a program of the root that fails.
+/// A program of the root fails in the trial.
 #[test]
-fn a_failed_trial_leaves_the_root_as_it_was() {
+fn a_failed_trial_does_not_change_the_root() {
     let root = Root::of("bookworm");
     fs::copy(
         root.path().join("bin/false"),
@@ -1759,8 +1757,8 @@ fn a_failed_trial_leaves_the_root_as_it_was() {
     assert_eq!(root.changes(), before);
 }
 
-/// What the packages run when a newer version came: a copy that is in use is renewed, one that was
-/// switched off is left, and a renewal that fails is no failure of the package.
+/// The packages' scripts after an upgrade: a copy that is in use is renewed, and a copy that was switched off
+/// stays. If the renewal fails, the package's installation succeeds all the same.
 #[test]
 fn packages_renew_what_is_switched_on() {
     let root = Root::of("bookworm");
@@ -1792,22 +1790,22 @@ fn packages_renew_what_is_switched_on() {
             );
             let words: Vec<_> = command.split(' ').collect();
             let output = root.run(&[&["sh"], &words[..]].concat());
-            let said = text(&output.stderr);
-            assert!(output.status.success(), "{command}: {preload}: {said}");
+            let out = text(&output.stderr);
+            assert!(output.status.success(), "{command}: {preload}: {out}");
             let asked = if renews { "asked to install\n" } else { "" };
             assert_eq!(text(&output.stdout), asked, "{command}: {preload}");
             assert_eq!(
-                said.contains("still the old one"),
+                out.contains("still the old one"),
                 renews && status == 1,
-                "{command}: {preload}: {said}"
+                "{command}: {preload}: {out}"
             );
         }
     }
 }
 
-/// A trial that does not end is ended: by the user, or when its time is up.
+/// A trial that does not end is stopped by the user, or at its time limit.
 #[test]
-fn an_interrupted_install_leaves_the_root_as_it_was() {
+fn an_interrupted_install_does_not_change_the_root() {
     let root = Root::of("bookworm");
     let directory = tempfile::tempdir().unwrap();
     let library = library_that(directory.path(), "for (;;) pause();");
@@ -1849,10 +1847,10 @@ fn an_interrupted_install_leaves_the_root_as_it_was() {
             None => "does not end within 10 s: nothing was changed",
         };
         let output = child.wait_with_output().unwrap();
-        let said = text(&output.stderr);
-        assert!(said.contains(words), "{said}");
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert_eq!(root.changes(), before, "{said}");
+        let out = text(&output.stderr);
+        assert!(out.contains(words), "{out}");
+        assert_eq!(output.status.code(), Some(1), "{out}");
+        assert_eq!(root.changes(), before, "{out}");
     }
 }
 
@@ -1865,14 +1863,14 @@ fn files_of_a_killed_install_are_removed() {
         let left = path.join(name);
         for install in [true, false] {
             fs::write(&left, "").unwrap();
-            let said = if install {
+            let out = if install {
                 printed(root.install(&[]))
             } else {
                 run("uninstall")
             };
-            assert!(!left.exists(), "{name}: {said}");
+            assert!(!left.exists(), "{name}: {out}");
         }
-        // Somebody is at work.
+        // Another install is running.
         let locked = fs::File::create(&left).unwrap();
         locked.lock().unwrap();
         run("uninstall");
@@ -1881,16 +1879,16 @@ fn files_of_a_killed_install_are_removed() {
 }
 
 #[test]
-fn musl_reads_no_preload_file_and_install_says_so() {
+fn musl_reads_no_preload_file_and_install_notes_it() {
     let root = Root::of("musl");
-    let said = printed(root.install(&[]));
+    let out = printed(root.install(&[]));
     assert!(
-        said.contains("ENV LD_PRELOAD=/usr/lib/libproclens.so"),
-        "{said}"
+        out.contains("ENV LD_PRELOAD=/usr/lib/libproclens.so"),
+        "{out}"
     );
     assert!(root.path().join("usr/lib/libproclens.so").is_file());
     assert!(!root.path().join("etc/ld.so.preload").exists());
-    // The tool beside it makes no package of them.
+    // The tool beside it does not make it a package's.
     fs::copy(TOOL, root.path().join("usr/bin/proclens")).unwrap();
     printed(tool(&[
         "uninstall",
@@ -1900,9 +1898,9 @@ fn musl_reads_no_preload_file_and_install_says_so() {
     assert!(!root.path().join("usr/lib/libproclens.so").exists());
 }
 
-/// Go asks the kernel without libc, in a dynamic program too.
+/// Go calls the kernel without libc, also in a dynamic program.
 #[test]
-fn check_knows_go_programs() {
+fn check_recognises_go_programs() {
     let directory = tempfile::tempdir().unwrap();
     let by_section =
         "__attribute__((section(\".go.buildinfo\"), used)) static const char info[32] = \"Go\";\n";
@@ -1927,12 +1925,12 @@ fn check_knows_go_programs() {
             .env("LD_PRELOAD", library())
             .output()
             .unwrap();
-        let said = text(&output.stdout);
-        assert_eq!(output.status.code(), Some(1), "{name}: {said}");
-        assert!(said.contains("holds Go code"), "{name}: {said}");
+        let out = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{name}: {out}");
+        assert!(out.contains("contains Go code"), "{name}: {out}");
         assert!(
-            said.contains("proclens run") && said.contains("proclens env"),
-            "{name}: {said}"
+            out.contains("proclens run") && out.contains("proclens env"),
+            "{name}: {out}"
         );
     }
 }

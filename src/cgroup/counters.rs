@@ -116,7 +116,7 @@ impl<'m> MemoryText<'m> {
             .map(|(_, value)| value)
     }
 
-    /// Pages swapped in, and out where the kernel tells (`pswpin` and `pswpout`, Linux 6.13).
+    /// Pages swapped in, and out where the kernel reports them (`pswpin` and `pswpout`, Linux 6.13).
     /// Before that, the pages swapped in are the refaults of evicted anonymous pages.
     pub fn swapped(self) -> (u64, Option<u64>) {
         let pages_in = self
@@ -158,9 +158,9 @@ pub struct CpuStat {
 pub struct CpuCounters<'m> {
     /// CPU time used.
     pub busy: Busy,
-    /// CPU time used on each CPU, where the kernel tells.
+    /// CPU time used on each CPU, where the kernel reports it.
     pub per_cpu: Option<PerCpu<'m>>,
-    /// How long the cgroup was throttled, if the same file tells it.
+    /// How long the cgroup was throttled, if the same file has that.
     pub throttled: Option<CpuStat>,
     /// How long the cgroup's tasks waited for CPUs, where the kernel counts that.
     pub pressure: Option<CpuPressure>,

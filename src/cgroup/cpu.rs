@@ -14,7 +14,7 @@ use crate::sys::Errno;
 use crate::values::{Age, CpuList, CpuTime, Cpus, Quota};
 
 /// A quota, and the directory of the cgroup that sets it.
-type QuotaLevel<'m> = (Quota, &'m [u8]);
+type QuotaAndDir<'m> = (Quota, &'m [u8]);
 
 /// Reads the CPUs of the container (NUMBERS section 2). Also returns the tightest quota and the cgroup
 /// that sets it.
@@ -23,7 +23,7 @@ pub fn cpus<'m, K: Kernel>(
     cgroups: &ContainerCgroups<'m>,
     settings: &Settings,
     arena: &mut Arena<'m>,
-) -> Result<(Cpus<'m>, Option<QuotaLevel<'m>>), Failure> {
+) -> Result<(Cpus<'m>, Option<QuotaAndDir<'m>>), Failure> {
     let (cpu, cpuset) = (
         cgroups.dir(Controller::Cpu),
         cgroups.dir(Controller::Cpuset),
@@ -39,8 +39,8 @@ pub fn cpus<'m, K: Kernel>(
             .and_then(|text| CpuList::parse(text).ok_or(Errno::MALFORMED))
             .map_err(unreadable)?,
     };
-    let level = cpu.ok().and_then(|dir| quota(kernel, dir, arena));
-    let quota = level.map(|(quota, _)| quota);
+    let of_cgroups = cpu.ok().and_then(|dir| quota(kernel, dir, arena));
+    let quota = of_cgroups.map(|(quota, _)| quota);
     let tightest = cpus::tighter(quota, settings.cpus);
     let count = cpus::count(list.count(), tightest, settings.rounding);
     let own = &[];
@@ -50,7 +50,7 @@ pub fn cpus<'m, K: Kernel>(
         quota,
         own,
     };
-    Ok((cpus, level))
+    Ok((cpus, of_cgroups))
 }
 
 /// Reads the CPUs that the cpuset allows. `None` if no ancestor has a CPU list.
@@ -63,10 +63,10 @@ fn allowed<'m, K: Kernel>(
         Version::V1 => v1::ALLOWED_CPUS,
         Version::V2 => v2::ALLOWED_CPUS,
     };
-    dir.ancestors().find_map(|level| {
+    dir.ancestors().find_map(|directory| {
         files
             .iter()
-            .find_map(|file| CpuList::parse(read_in(kernel, level, file, arena).ok()?))
+            .find_map(|file| CpuList::parse(read_in(kernel, directory, file, arena).ok()?))
     })
 }
 
@@ -75,17 +75,17 @@ fn quota<'m, K: Kernel>(
     kernel: &K,
     dir: CgroupDir<'m>,
     arena: &mut Arena,
-) -> Option<QuotaLevel<'m>> {
-    let mut tightest: Option<QuotaLevel<'m>> = None;
-    for level in dir.ancestors() {
+) -> Option<QuotaAndDir<'m>> {
+    let mut tightest: Option<QuotaAndDir<'m>> = None;
+    for directory in dir.ancestors() {
         let here = match dir.version {
-            Version::V1 => v1::quota(kernel, level, arena),
-            Version::V2 => v2::quota(kernel, level, arena),
+            Version::V1 => v1::quota(kernel, directory, arena),
+            Version::V2 => v2::quota(kernel, directory, arena),
         };
         if let Some(here) = here {
             let old = tightest.map(|(quota, _)| quota);
             if cpus::tighter(old, Some(here)) != old {
-                tightest = Some((here, level));
+                tightest = Some((here, directory));
             }
         }
     }
@@ -113,7 +113,7 @@ pub fn cpu_time<'m, K: Kernel>(
     cgroups: &ContainerCgroups,
     settings: &Settings,
     cpus: &Cpus,
-    level: Option<QuotaLevel>,
+    quota: Option<QuotaAndDir>,
     waits: bool,
     arena: &mut Arena<'m>,
 ) -> Result<CpuTime<'m>, Failure> {
@@ -121,7 +121,7 @@ pub fn cpu_time<'m, K: Kernel>(
     let Some(dir) = dir_of_cpu_time(cgroups, settings)? else {
         return host_cpu_time(kernel, &mut arena.reborrow()).ok_or(unreadable(Errno::MALFORMED));
     };
-    let own_quota = level.is_some_and(|(_, directory)| directory == dir.directory);
+    let own_quota = quota.is_some_and(|(_, directory)| directory == dir.directory);
     let counters = match dir.version {
         Version::V1 => v1::cpu_counters(kernel, dir, cpu_time::tells_apart(cpus), arena),
         Version::V2 => v2::cpu_counters(kernel, dir, waits, own_quota, arena),
@@ -133,14 +133,14 @@ pub fn cpu_time<'m, K: Kernel>(
         pressure,
     } = counters.map_err(unreadable)?;
     // The kernel counts throttled time in the cgroup that sets the quota.
-    if let (None, Some((_, directory)), true) = (throttled, level, waits) {
+    if let (None, Some((_, directory)), true) = (throttled, quota, waits) {
         let text = read_in(kernel, directory, b"cpu.stat", arena);
         throttled = text.ok().map(counters::cpu_stat);
     }
-    // Report the level as a number: one directory can have several paths.
+    // Report the ancestor as a number: one directory can have several paths.
     let at = |(_, directory)| {
-        let mut levels = cgroups.dir(Controller::Cpu).ok()?.ancestors().zip(1..);
-        levels.find_map(|(level, number)| (level == directory).then_some(number))
+        let mut numbered = cgroups.dir(Controller::Cpu).ok()?.ancestors().zip(1..);
+        numbered.find_map(|(ancestor, number)| (ancestor == directory).then_some(number))
     };
     Ok(CpuTime {
         user_us: busy.user_us,
@@ -150,9 +150,9 @@ pub fn cpu_time<'m, K: Kernel>(
         throttled_us: throttled.map_or(0, |t| t.throttled_us),
         nr_throttled: throttled.map_or(0, |t| t.nr_throttled),
         throttled_at: match throttled {
-            None if level.is_some() && !waits => CpuTime::NOT_READ,
+            None if quota.is_some() && !waits => CpuTime::NOT_READ,
             None => 0,
-            Some(_) => level.and_then(at).unwrap_or(0),
+            Some(_) => quota.and_then(at).unwrap_or(0),
         },
         pressure,
     })

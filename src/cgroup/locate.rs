@@ -59,7 +59,7 @@ pub struct CgroupDir<'m> {
     /// The path of the directory, without a trailing slash.
     pub directory: &'m [u8],
     /// The length of the mount point, which is the highest visible ancestor, in bytes of `directory`.
-    pub top: usize,
+    pub mount_point_length: usize,
 }
 
 impl<'m> CgroupDir<'m> {
@@ -69,7 +69,9 @@ impl<'m> CgroupDir<'m> {
         core::iter::from_fn(move || {
             let here = next?;
             next = memchr::memrchr(b'/', here)
-                .filter(|slash| *slash >= self.top && here.len() > self.top)
+                .filter(|slash| {
+                    *slash >= self.mount_point_length && here.len() > self.mount_point_length
+                })
                 .and_then(|slash| here.get(..slash));
             Some(here)
         })
@@ -158,7 +160,7 @@ pub fn locate<'m, K: Kernel + ?Sized>(
         let mut directory = Out::new(buffer);
         mount.locate(cgroup, &mut directory);
         let directory = directory.finish().ok_or(Errno::BUFFER_TOO_SMALL)?;
-        let top = mounts::unescaped(mount.point).count().min(directory.len());
+        let mount_point_length = mounts::unescaped(mount.point).count().min(directory.len());
         let (version, root) = match hierarchy {
             Hierarchy::V1(_) => {
                 // Only the real root has `release_agent`; a cgroup with a name is not the root.
@@ -176,7 +178,7 @@ pub fn locate<'m, K: Kernel + ?Sized>(
             version,
             root,
             directory,
-            top,
+            mount_point_length,
         });
         if version == Version::V2 {
             v2_dir = *dir;

@@ -41,15 +41,15 @@ pub enum Hierarchy<'n> {
     V2,
 }
 
-/// True if `path` is `top` or lies below it: both are paths as `/proc/PID/cgroup` prints them,
-/// `/` first. A path that leaves `top` again with `..` does not lie below it.
-pub fn is_within(path: &[u8], top: &[u8]) -> bool {
-    below(path, top).is_some()
+/// True if `path` is `ancestor` or lies below it: both are paths as `/proc/PID/cgroup` prints them,
+/// `/` first. A path that leaves `ancestor` again with `..` does not lie below it.
+pub fn is_within(path: &[u8], ancestor: &[u8]) -> bool {
+    below(path, ancestor).is_some()
 }
 
-/// What is left of `path` after `top`: empty, or a path that starts with `/`.
-fn below<'p>(path: &'p [u8], top: &[u8]) -> Option<&'p [u8]> {
-    let rest = path.strip_prefix(without_slash(top))?;
+/// What is left of `path` after `ancestor`: empty, or a path that starts with `/`.
+fn below<'p>(path: &'p [u8], ancestor: &[u8]) -> Option<&'p [u8]> {
+    let rest = path.strip_prefix(without_slash(ancestor))?;
     let whole_names = rest.is_empty() || rest.starts_with(b"/");
     (whole_names && !climbs(rest)).then_some(without_slash(rest))
 }

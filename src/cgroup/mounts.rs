@@ -155,9 +155,9 @@ fn relative<'p>(root: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
         .fold((0usize, true), |(len, same), (a, &b)| {
             (len.saturating_add(1), same && a == b)
         });
-    let (top, _) = path.split_at_checked(len)?;
+    let (ancestor, _) = path.split_at_checked(len)?;
     (same && len == unescaped(root).count())
-        .then(|| below(path, top))
+        .then(|| below(path, ancestor))
         .flatten()
 }
 

@@ -9,7 +9,7 @@ use crate::mem::Arena;
 use crate::sys::Errno;
 use crate::values::{BlockIo, Memory, MemoryText, PerCpu, Quota, Swap};
 
-/// Files that list the allowed CPUs, the best first. Kernels before 4.0 have only the second.
+/// Files that list the allowed CPUs, the preferred one first. Kernels before 4.0 have only the second.
 pub const ALLOWED_CPUS: &[&[u8]] = &[b"cpuset.effective_cpus", b"cpuset.cpus"];
 
 /// Files that contain a memory limit.
@@ -49,15 +49,15 @@ pub fn memory<'m, K: Kernel>(
     Ok((memory, MemoryText::V1(text)))
 }
 
-/// The quota that the cgroup `level` sets. Most cgroups set none: the period is then not read.
-pub fn quota<K: Kernel>(kernel: &K, level: &[u8], arena: &mut Arena) -> Option<Quota> {
-    let mut read = |file: &[u8]| read_in(kernel, level, file, arena).ok();
+/// The quota that the cgroup in `directory` sets. Most cgroups set none: the period is then not read.
+pub fn quota<K: Kernel>(kernel: &K, directory: &[u8], arena: &mut Arena) -> Option<Quota> {
+    let mut read = |file: &[u8]| read_in(kernel, directory, file, arena).ok();
     read(b"cpu.cfs_quota_us")
         .filter(|quota| quota.first() != Some(&b'-'))
         .and_then(|quota| cpus::cfs(quota, read(b"cpu.cfs_period_us")?))
 }
 
-/// CPU time of the cgroup, with `each_cpu` also of each CPU where the kernel tells.
+/// CPU time of the cgroup, with `each_cpu` also of each CPU where the kernel reports it.
 pub fn cpu_counters<'m, K: Kernel>(
     kernel: &K,
     dir: CgroupDir,

@@ -25,8 +25,8 @@ pub fn memory<'m, K: Kernel>(
     let mut found: Option<(Memory, MemoryText)> = None;
     let mut limit = counters::NO_LIMIT;
     let mut swap_limit = None::<u64>;
-    for level in dir.ancestors() {
-        let mut read = |file: &[u8]| read_in(kernel, level, file, arena);
+    for directory in dir.ancestors() {
+        let mut read = |file: &[u8]| read_in(kernel, directory, file, arena);
         // Where an ancestor lacks the controller, the kernel charges the next one above.
         let max = match read(b"memory.max") {
             Err(Errno::NOT_FOUND) if !user_limit => continue,
@@ -78,9 +78,9 @@ pub fn memory<'m, K: Kernel>(
     Ok((memory, events))
 }
 
-/// The quota that the cgroup `level` sets.
-pub fn quota<K: Kernel>(kernel: &K, level: &[u8], arena: &mut Arena) -> Option<Quota> {
-    cpus::cpu_max(read_in(kernel, level, b"cpu.max", arena).ok()?)
+/// The quota that the cgroup in `directory` sets.
+pub fn quota<K: Kernel>(kernel: &K, directory: &[u8], arena: &mut Arena) -> Option<Quota> {
+    cpus::cpu_max(read_in(kernel, directory, b"cpu.max", arena).ok()?)
 }
 
 /// CPU time of the cgroup; with `waits` also how long its tasks waited for CPUs, and with `own_quota` (the

@@ -101,7 +101,7 @@ impl Reading {
 
 /// The averages of a container without any sample.
 pub fn from_start(sample: &Sample<'_>) -> Load {
-    Averages::default().bridge(&Reading::of(sample)).load
+    Averages::default().extrapolate(&Reading::of(sample)).load
 }
 
 /// Tasks that the load average counts, in fixed point.
@@ -146,15 +146,15 @@ impl Averages {
     ///
     /// Samples stay on a grid of 5 s: less than one period after the last sample, nothing changes.
     #[must_use]
-    pub fn bridge(&self, now: &Reading) -> Averages {
+    pub fn extrapolate(&self, now: &Reading) -> Averages {
         self.bridge_periods(now, self.missed(now))
     }
 
-    /// As [`Averages::bridge`], for a result that is stored. The counters are those of the last grid
+    /// As [`Averages::extrapolate`], for a result that is stored. The counters are those of the last grid
     /// point, so that the next extrapolation loses nothing of the time since then.
     #[must_use]
     pub fn estimate(&self, now: &Reading) -> Averages {
-        let mut estimate = self.bridge(now);
+        let mut estimate = self.extrapolate(now);
         let since_us = now.age_us.saturating_sub(estimate.last_sample_age_us);
         if estimate.last_sample_age_us != self.last_sample_age_us {
             let Rate { used, waited } = self.rate(now);

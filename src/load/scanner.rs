@@ -155,11 +155,11 @@ pub fn each_process(
     Ok(complete)
 }
 
-/// Calls `visit` with each process in the cgroup `top` and in the cgroups below it, until `visit`
+/// Calls `visit` with each process in the cgroup `parent` and in the cgroups below it, until `visit`
 /// returns false or `most` cgroups were searched. `list` is a buffer. Returns true if all processes
 /// were visited.
 pub fn each_process_in_cgroups(
-    top: Fd,
+    parent: Fd,
     most: u32,
     list: &mut [u8],
     visit: &mut dyn FnMut(u32) -> bool,
@@ -167,7 +167,7 @@ pub fn each_process_in_cgroups(
     let mut left = most;
     let mut levels = [const { None::<Level> }; DEEPEST + 1];
     let mut depth = 0usize;
-    let mut found = Some(top);
+    let mut found = Some(parent);
     loop {
         if let Some(directory) = found.take() {
             let Some(slot) = levels.get_mut(depth).filter(|_| left > 0) else {

@@ -182,10 +182,10 @@ fn count_in_cgroup(
     limits: Limits,
     arena: &mut Arena,
 ) -> Result<Option<Tasks>, Errno> {
-    let top = open_directory(libc::AT_FDCWD, arena.path(directory, b".")?)?;
+    let directory = open_directory(libc::AT_FDCWD, arena.path(directory, b".")?)?;
     let mut count = Count::new(limits);
     let list = arena.reborrow().alloc(LIST_SIZE)?;
-    let complete = each_process_in_cgroups(top, limits.cgroups, list, &mut |process| {
+    let complete = each_process_in_cgroups(directory, limits.cgroups, list, &mut |process| {
         count.add(proc, process)
     });
     Ok((complete && count.complete).then_some(count.tasks))
@@ -240,7 +240,7 @@ impl Count {
             };
             *left = rest;
             if let Some(stat) = read() {
-                enter(stat.state, tasks);
+                count_state(stat.state, tasks);
             }
             true
         });
@@ -250,7 +250,7 @@ impl Count {
 }
 
 /// Counts one thread's state.
-pub fn enter(state: u8, tasks: &mut Tasks) {
+pub fn count_state(state: u8, tasks: &mut Tasks) {
     match state {
         b'R' => tasks.running = tasks.running.saturating_add(1),
         b'D' => tasks.blocked = tasks.blocked.saturating_add(1),
@@ -275,7 +275,7 @@ fn estimate(proc: &Fd, known: &Known, reader: u64, total: u64) -> Tasks {
                     && !(reader == 1 && id.thread == own)
                     && let Some(stat) = read_thread(proc, *id)
                 {
-                    enter(stat.state, &mut tasks);
+                    count_state(stat.state, &mut tasks);
                 }
             }
             let scaled = |n: u64| {

@@ -367,7 +367,7 @@ pub fn memory<K: Kernel>(
     figures(kernel, &cgroups, settings, arena)
 }
 
-/// The part of steal in `/proc/stat` that the quota withheld, in ticks. The rest is the neighbours'.
+/// The part of steal in `/proc/stat` that the quota took away, in ticks. The rest is the neighbours'.
 pub fn steal_of_quota<K: Kernel>(
     kernel: &K,
     settings: &Settings,
@@ -458,8 +458,8 @@ fn sample<'m, K: Kernel>(
     waits: bool,
     arena: &mut Arena<'m>,
 ) -> Result<(Sample<'m>, Age), Failure> {
-    let (cpus, level) = cpu::cpus(kernel, cgroups, settings, arena)?;
-    let time = cpu::cpu_time(kernel, cgroups, settings, &cpus, level, waits, arena)?;
+    let (cpus, quota) = cpu::cpus(kernel, cgroups, settings, arena)?;
+    let time = cpu::cpu_time(kernel, cgroups, settings, &cpus, quota, waits, arena)?;
     let age = cpu::age(kernel)?;
     Ok((
         Sample {

@@ -384,7 +384,7 @@ impl VirtualFile {
         let task = [TaskStat::Process, TaskStat::Thread].map(VirtualFile::Task);
         machine
             .chain(task)
-            .find(|subject| subject.kind().to_bytes() == name)
+            .find(|file| file.kind().to_bytes() == name)
             .or_else(|| {
                 NodeFile::ALL.into_iter().find_map(|file| {
                     let node = decimal(name.strip_prefix(file.memory_name().to_bytes())?)?;
@@ -450,10 +450,10 @@ mod tests {
         }
     }
 
-    fn leads_back(subject: VirtualFile) {
+    fn leads_back(file: VirtualFile) {
         let mut buffer = [0; 48];
-        let name = subject.memory_name(&mut buffer).unwrap().to_bytes();
-        assert_eq!(VirtualFile::from_memory_name(name), Some(subject));
+        let name = file.memory_name(&mut buffer).unwrap().to_bytes();
+        assert_eq!(VirtualFile::from_memory_name(name), Some(file));
         assert!(name.starts_with(b"proclens:"));
     }
 

@@ -4,8 +4,8 @@
 //! The server sees no `fork` and no `exec`, so it recognises a program by its address space: a child by
 //! `fork` has a copy of it at the same addresses, and `exec` makes a new one at others.
 
+use super::lock::Lock;
 use super::notify::{path_of, read_of};
-use super::turn::Turn;
 use crate::mem::{Zeroed, forget_on_fork};
 use crate::runtime::affinity::{Mask, Place, Reader, Reductions};
 use crate::sys;
@@ -18,7 +18,7 @@ use once_cell::race::OnceRef;
 pub struct Masks {
     table: OnceRef<'static, [Entry; Masks::PROGRAMS]>,
     /// Taken while the table is used.
-    turn: Turn,
+    lock: Lock,
 }
 
 /// The masks of one program. Without a program, its stack is 0.
@@ -80,7 +80,7 @@ impl Masks {
     }
 
     /// Records that `process`, which runs `program`, reads a mask that is reduced to `count` CPUs. `None` if
-    /// there is no room: then the mask cannot be restored, and must not be reduced.
+    /// there is no free entry: then the mask cannot be restored, and must not be reduced.
     pub fn remember(
         &self,
         program: Program,
@@ -90,13 +90,13 @@ impl Masks {
         count: u32,
     ) -> Option<()> {
         let table = self.table.get_or_try_init(forget_on_fork).ok()?;
-        let _turn = self.turn.take();
+        let _locked = self.lock.take();
         let last = table.iter().map(|entry| entry.read.load(Ordering::Relaxed));
         let now = last.max()?.wrapping_add(1);
         let entry = match table.iter().find(|entry| entry.is_of(program)) {
             Some(entry) => entry,
             None => {
-                let entry = room(table, Program::of)?;
+                let entry = free_entry(table, Program::of)?;
                 entry.begin(program);
                 entry
             }
@@ -117,14 +117,14 @@ impl Masks {
         current: &[u8],
     ) -> Option<Mask> {
         let table = self.table.get()?;
-        let _turn = self.turn.take();
+        let _locked = self.lock.take();
         let entry = table.iter().find(|entry| entry.is_of(program))?;
         entry.masks.restored(thread, set, place, Some(current))
     }
 }
 
 /// A free entry, or else the oldest one whose last reader runs another program now or has ended.
-fn room(table: &[Entry], now: impl Fn(u32) -> Option<Program>) -> Option<&Entry> {
+fn free_entry(table: &[Entry], now: impl Fn(u32) -> Option<Program>) -> Option<&Entry> {
     let is_over = |entry: &&Entry| {
         entry.stack.load(Ordering::Relaxed) == 0
             || !now(entry.reader.load(Ordering::Relaxed)).is_some_and(|now| entry.is_of(now))
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_program_that_ended_makes_room() {
+    fn the_oldest_program_that_ended_is_replaced() {
         let masks = Masks::default();
         let numbered = |stack| Program { stack, ..PROGRAM };
         // No process has the ID 0.
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(restored(&masks, numbered(2)), Some(3));
         let table = masks.table.get().unwrap();
         let last = Masks::PROGRAMS as u64 + 1;
-        assert!(room(table, |_| None).unwrap().is_of(numbered(2)));
+        assert!(free_entry(table, |_| None).unwrap().is_of(numbered(2)));
         for entry in table {
             entry.reader.store(
                 entry.stack.load(Ordering::Relaxed) as u32,
@@ -262,8 +262,8 @@ mod tests {
             );
         }
         let live = |id: u32| (u64::from(id) != last).then(|| numbered(id.into()));
-        assert!(room(table, live).unwrap().is_of(numbered(last)));
-        assert!(room(table, |id| Some(numbered(id.into()))).is_none());
+        assert!(free_entry(table, live).unwrap().is_of(numbered(last)));
+        assert!(free_entry(table, |id| Some(numbered(id.into()))).is_none());
     }
 
     #[test]

@@ -45,7 +45,7 @@ const fn high(argument: u32) -> u32 {
 
 /// A filter program.
 pub struct Filter {
-    code: [sock_filter; Filter::ROOM],
+    code: [sock_filter; Filter::CAPACITY],
     length: usize,
 }
 
@@ -60,12 +60,12 @@ enum Test {
 }
 
 impl Filter {
-    const ROOM: usize = 80;
+    const CAPACITY: usize = 80;
 
     /// Builds the filter. If `io_uring` is false, `io_uring_setup` fails with ENOSYS.
     pub fn new(io_uring: bool) -> Filter {
         let mut filter = Filter {
-            code: [statement(0, 0); Filter::ROOM],
+            code: [statement(0, 0); Filter::CAPACITY],
             length: 0,
         };
         filter.load(ARCH);
@@ -159,8 +159,8 @@ impl Filter {
     }
 
     fn add(&mut self, instruction: sock_filter) {
-        if let Some(place) = self.code.get_mut(self.length) {
-            *place = instruction;
+        if let Some(slot) = self.code.get_mut(self.length) {
+            *slot = instruction;
             self.length += 1;
         }
     }
@@ -299,6 +299,6 @@ mod tests {
 
     #[test]
     fn the_filter_fits_into_its_buffer() {
-        assert!(Filter::new(false).length < Filter::ROOM);
+        assert!(Filter::new(false).length < Filter::CAPACITY);
     }
 }

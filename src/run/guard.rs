@@ -4,9 +4,9 @@
 
 use super::affinity::Masks;
 use super::filter::Filter;
+use super::lock::Lock;
 use super::notify::{self, Listener, Page};
 use super::server::Server;
-use super::turn::Turn;
 use crate::settings::Settings;
 use crate::sys::{self, Errno, Fd};
 use core::ffi::{CStr, c_int, c_void};
@@ -24,12 +24,12 @@ pub struct Job<'a> {
     /// Replaces this process with the command. Returns only on failure, with the exit status.
     pub execute: &'a dyn Fn() -> c_int,
     /// Prints why the command sees the host.
-    pub warn: &'a dyn Fn(Trouble, Errno),
+    pub warn: &'a dyn Fn(FallbackReason, Errno),
 }
 
 /// The reason why the command sees the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum FallbackReason {
     /// The kernel installs no filter with a listener.
     NoNotification,
     /// The system refuses a process, a socket or memory for the server.
@@ -111,13 +111,13 @@ pub fn supervise(job: &Job) -> c_int {
     let (page, (guards, servers)) = match made {
         Ok(made) => made,
         Err(errno) => {
-            (job.warn)(Trouble::NoServer, errno);
+            (job.warn)(FallbackReason::NoServer, errno);
             return caller.execute_alone(job);
         }
     };
     match fork() {
         Err(errno) => {
-            (job.warn)(Trouble::NoServer, errno);
+            (job.warn)(FallbackReason::NoServer, errno);
             caller.execute_alone(job)
         }
         Ok(0) => {
@@ -168,7 +168,7 @@ fn serve(job: &Job, caller: &Caller, page: &'static Page, control: Fd) -> ! {
         server = Server {
             listener,
             page,
-            turn: Turn::default(),
+            receiving: Lock::default(),
             settings: job.settings,
             masks: Masks::default(),
             load_was_read: job.load_was_read,
@@ -214,7 +214,7 @@ fn serve(job: &Job, caller: &Caller, page: &'static Page, control: Fd) -> ! {
 
 /// Starts the thread of the server that receives calls into slot `slot`. All signals stay blocked in it.
 fn start_thread(slot: usize) -> Result<(), Errno> {
-    /// Enough for the buffers of one answer.
+    /// Enough for the buffers of one read.
     const STACK: usize = 256 << 10;
     extern "C" fn work(slot: *mut c_void) -> *mut c_void {
         if let Some(server) = SERVER.get() {
@@ -291,7 +291,7 @@ fn command(job: &Job, caller: &Caller, page: &Page, receivers: [&Fd; 2]) {
         send(receiver, STARTED, sys::process_id() as c_int, listener);
     }
     if let Err(errno) = listener {
-        (job.warn)(Trouble::NoNotification, errno);
+        (job.warn)(FallbackReason::NoNotification, errno);
     }
     caller.give_back();
     exit((job.execute)())
@@ -326,7 +326,7 @@ impl Guard {
                 other => {
                     let errno = other.map_or(0, |(message, _)| message.number);
                     let _ = wait(self.server, 0);
-                    (job.warn)(Trouble::NoServer, Errno(errno));
+                    (job.warn)(FallbackReason::NoServer, Errno(errno));
                     return caller.execute_alone(job);
                 }
             }
@@ -359,7 +359,7 @@ impl Guard {
                     self.server_ended = true;
                     self.begin_to_cover();
                     if self.listener.is_some() {
-                        (job.warn)(Trouble::ServerEnded, Errno(0));
+                        (job.warn)(FallbackReason::ServerEnded, Errno(0));
                     }
                     // The server's children are now children of this process, including those that have
                     // ended.
@@ -454,7 +454,7 @@ impl Guard {
     }
 
     /// Called when the server has died or was stopped: completes the calls that the server had received and
-    /// not answered.
+    /// not completed.
     fn begin_to_cover(&self) {
         let Some(listener) = &self.listener else {
             return;

@@ -4,7 +4,7 @@
 //!
 //! There are three processes: the guard, which the caller started; the server, its child; and the command,
 //! the server's child. [`filter`] decides which calls stop. [`notify`] implements the kernel's protocol.
-//! [`server`] handles the calls, and [`affinity`] remembers the CPU masks that it reduced. [`turn`] is the
+//! [`server`] handles the calls, and [`affinity`] remembers the CPU masks that it reduced. [`lock`] is a
 //! lock of the server's threads. [`guard`] starts all processes, and covers for a server that died.
 //!
 //! Only the tool contains this module.
@@ -12,6 +12,6 @@
 pub mod affinity;
 pub mod filter;
 pub mod guard;
+pub mod lock;
 pub mod notify;
 pub mod server;
-pub mod turn;

@@ -1,5 +1,5 @@
 //! The kernel's interface for seccomp user notification, linux/seccomp.h: install a filter, receive a
-//! stopped call, answer it, read and write the memory of its caller. It also has the page in which the
+//! stopped call, reply to it, read and write the memory of its caller. It also has the page in which the
 //! server records the calls that it has received, so that the guard can complete them if the server dies.
 
 use super::filter::Filter;
@@ -20,7 +20,7 @@ const SET_FLAGS: c_ulong = 0x4008_2104;
 /// stopped.
 const SYNC_WAKE_UP: u64 = 1;
 
-/// A system call that stopped. Its caller waits for the answer.
+/// A system call that stopped. Its caller waits for the reply.
 #[derive(Clone, Copy)]
 pub struct Stopped {
     /// The kernel's number of this stop. The kernel never uses it again.
@@ -42,7 +42,7 @@ pub struct Slot(UnsafeCell<MaybeUninit<seccomp_notif>>);
 unsafe impl Sync for Slot {}
 
 impl Slot {
-    /// The stop that was received here and not answered yet; 0 if there is none.
+    /// The stop that was received here and not completed yet; 0 if there is none.
     pub fn pending(&self) -> u64 {
         // SAFETY: `id` is the first word of the structure, aligned, and initialised: the page was zeroed.
         unsafe { &*self.0.get().cast::<AtomicU64>() }.load(Ordering::Acquire)
@@ -160,7 +160,7 @@ impl Listener {
     }
 
     /// Makes the call return `value`.
-    pub fn answer(&self, id: u64, value: i64) -> Result<(), Errno> {
+    pub fn reply(&self, id: u64, value: i64) -> Result<(), Errno> {
         self.send(id, value, 0)
     }
 
@@ -177,10 +177,10 @@ impl Listener {
 
     /// Makes the call return a new descriptor of the caller for `file`.
     ///
-    /// One step (Linux 5.14) leaves no time for a signal between the descriptor and the answer. But if the
+    /// One step (Linux 5.14) leaves no time for a signal between the descriptor and the reply. But if the
     /// server is killed within that step, the kernel returns 0, which is another descriptor. So this takes
     /// two steps if only a fatal signal can interrupt a received caller.
-    pub fn answer_with(
+    pub fn reply_with_file(
         &self,
         id: u64,
         file: &Fd,
@@ -206,7 +206,7 @@ impl Listener {
         let number = unsafe { self.control(ADD_FD, &raw const add as usize) }?;
         if !one_step {
             // This fails only if the caller has ended.
-            let _ = self.answer(id, number as i64);
+            let _ = self.reply(id, number as i64);
         }
         Ok(())
     }

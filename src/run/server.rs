@@ -3,8 +3,8 @@
 //! the library would make. In every unexpected case it calls `proceed`, so the kernel executes the call.
 
 use super::affinity::{Masks, Program, Rights};
+use super::lock::{Lock, Locked, futex};
 use super::notify::{Listener, Page, Stopped, path_of, read_memory, read_of, write_memory};
-use super::turn::{Taken, Turn, futex};
 use crate::procfs::content;
 use crate::procfs::files::{self, FileSystem, MachineFile, TaskStat};
 use crate::runtime::affinity::{Mask, Place, Reader};
@@ -37,7 +37,7 @@ pub struct Server {
     /// The slots into which calls are received.
     pub page: &'static Page,
     /// Ensures that one thread at a time receives calls.
-    pub turn: Turn,
+    pub receiving: Lock,
     /// The settings of `proclens run`, for all programs below it.
     pub settings: fn() -> &'static Settings<'static>,
     /// The affinity masks that were reduced.
@@ -73,15 +73,15 @@ impl Server {
             return;
         };
         self.threads.fetch_add(1, Ordering::Relaxed);
-        let mut turn = self.turn.take();
+        let mut locked = self.receiving.take();
         loop {
             match self.listener.receive(slot) {
                 Ok(stop) => {
-                    if self.answered(&stop, &mut turn).is_none() {
+                    if self.handle(&stop, &mut locked).is_none() {
                         self.listener.proceed(stop.id);
                     }
-                    if turn.is_none() {
-                        turn = self.turn.take();
+                    if locked.is_none() {
+                        locked = self.receiving.take();
                     }
                 }
                 Err(Errno(libc::EINTR)) => {}
@@ -95,37 +95,37 @@ impl Server {
     /// Begins longer work and lets another thread receive calls meanwhile. One thread always stays free. If all
     /// others work and none finishes in time, `None` leaves the call to the kernel: the others may wait for a
     /// file system whose own server waits for this one to proceed.
-    fn begin_work<'t>(&'t self, turn: &mut Option<Taken<'t>>) -> Option<Work<'t>> {
-        const PATIENCE: libc::timespec = libc::timespec {
+    fn begin_work<'t>(&'t self, locked: &mut Option<Locked<'t>>) -> Option<Work<'t>> {
+        const TIMEOUT: libc::timespec = libc::timespec {
             tv_sec: 1,
             tv_nsec: 0,
         };
         if !self.has_helpers.swap(true, Ordering::Relaxed) {
             (self.start_helpers)();
         }
-        for patience in [Some(&PATIENCE), None] {
+        for timeout in [Some(&TIMEOUT), None] {
             let before = self.working.fetch_add(1, Ordering::Acquire);
             let threads = self.threads.load(Ordering::Relaxed);
             // A server that got only one thread must work with that one.
             if before + 1 < threads || threads == 1 {
-                *turn = None;
+                *locked = None;
                 return Some(Work(self));
             }
             self.working.fetch_sub(1, Ordering::Relaxed);
-            if let Some(patience) = patience {
-                futex(&self.working, libc::FUTEX_WAIT, before, patience);
+            if let Some(timeout) = timeout {
+                futex(&self.working, libc::FUTEX_WAIT, before, timeout);
             }
         }
         None
     }
 
     /// Handles one call. `None` leaves the call to the kernel.
-    fn answered<'t>(&'t self, stop: &Stopped, turn: &mut Option<Taken<'t>>) -> Option<()> {
+    fn handle<'t>(&'t self, stop: &Stopped, locked: &mut Option<Locked<'t>>) -> Option<()> {
         let [a, b, c, d, ..] = stop.arguments;
         match stop.number {
             #[cfg(target_arch = "x86_64")]
-            libc::SYS_open => self.opened(stop, turn, libc::AT_FDCWD, a, b as c_int, 0),
-            libc::SYS_openat => self.opened(stop, turn, a as c_int, b, c as c_int, 0),
+            libc::SYS_open => self.open(stop, locked, libc::AT_FDCWD, a, b as c_int, 0),
+            libc::SYS_openat => self.open(stop, locked, a as c_int, b, c as c_int, 0),
             libc::SYS_openat2 => {
                 // `struct open_how`: flags, mode, resolve.
                 let mut how = [0; 24];
@@ -137,35 +137,35 @@ impl Server {
                 if flags & ours as u64 != 0 {
                     return None;
                 }
-                self.opened(stop, turn, a as c_int, b, flags as c_int, resolve)
+                self.open(stop, locked, a as c_int, b, flags as c_int, resolve)
             }
             libc::SYS_sysinfo => {
-                let _work = self.begin_work(turn)?;
+                let _work = self.begin_work(locked)?;
                 self.sysinfo(stop, a)
             }
             libc::SYS_sched_getaffinity => {
-                let _work = self.begin_work(turn)?;
+                let _work = self.begin_work(locked)?;
                 self.affinity(stop, a as libc::pid_t, mask_at(b, c))
             }
             libc::SYS_sched_setaffinity => {
                 if self.masks.is_empty() {
                     return None;
                 }
-                let _work = self.begin_work(turn)?;
+                let _work = self.begin_work(locked)?;
                 self.set_affinity(stop, a as libc::pid_t, mask_at(b, c))
             }
             _ => {
-                self.restarted(stop.thread, turn, a as c_int);
+                self.before_read(stop.thread, locked, a as c_int);
                 None
             }
         }
     }
 
     /// Handles `open` and similar calls with the path at `address`, relative to the directory `dir`.
-    fn opened<'t>(
+    fn open<'t>(
         &'t self,
         stop: &Stopped,
-        turn: &mut Option<Taken<'t>>,
+        locked: &mut Option<Locked<'t>>,
         dir: c_int,
         address: u64,
         flags: c_int,
@@ -177,7 +177,7 @@ impl Server {
         if !files::could_be(path.to_bytes()) {
             return None;
         }
-        let _work = self.begin_work(turn)?;
+        let _work = self.begin_work(locked)?;
         if self.is_skipped(stop.thread) {
             return None;
         }
@@ -207,7 +207,7 @@ impl Server {
         }
         let close_on_exec = flags & libc::O_CLOEXEC != 0;
         self.listener
-            .answer_with(stop.id, &made, close_on_exec, !self.page.is_killable())
+            .reply_with_file(stop.id, &made, close_on_exec, !self.page.is_killable())
             .ok()
     }
 
@@ -232,7 +232,7 @@ impl Server {
             core::slice::from_raw_parts_mut((&raw mut info).cast::<u8>(), KERNELS_SYSINFO)
         };
         self.write(stop, address, bytes)?;
-        self.listener.answer(stop.id, 0).ok()
+        self.listener.reply(stop.id, 0).ok()
     }
 
     /// Shows the first CPUs of the mask, if the caller can get the whole mask back.
@@ -272,7 +272,7 @@ impl Server {
         let length = size.min(kernel_size);
         let mut bytes = shown.bytes();
         self.write(stop, place.address as u64, bytes.get_mut(..length)?)?;
-        self.listener.answer(stop.id, length as i64).ok()
+        self.listener.reply(stop.id, length as i64).ok()
     }
 
     /// Restores the mask that the caller had, if it sets a mask that the server reduced for it. The kernel
@@ -300,7 +300,7 @@ impl Server {
         }
         let words = whole.words().get(..kernel_size / 8)?;
         sys::set_affinity(thread as libc::pid_t, words).ok()?;
-        self.listener.answer(stop.id, 0).ok()
+        self.listener.reply(stop.id, 0).ok()
     }
 
     fn write(&self, stop: &Stopped, address: u64, bytes: &mut [u8]) -> Option<()> {
@@ -311,14 +311,19 @@ impl Server {
     }
 
     /// Before a read from offset 0: renews the content of a virtual file.
-    fn restarted<'t>(&'t self, thread: u32, turn: &mut Option<Taken<'t>>, fd: c_int) -> Option<()> {
+    fn before_read<'t>(
+        &'t self,
+        thread: u32,
+        locked: &mut Option<Locked<'t>>,
+        fd: c_int,
+    ) -> Option<()> {
         let mut name = [0; 32];
         let name = numbered(b"fd/", fd, &mut name)?;
         let (mut buffer, mut link) = ([0; 64], [0; 256]);
         let path = path_of(thread, name, &mut buffer).ok()?;
         let target = sys::read_link(path, &mut link).ok()?;
         memchr::memmem::find(target, b"proclens:")?;
-        let _work = self.begin_work(turn)?;
+        let _work = self.begin_work(locked)?;
         let file = sys::open(path).ok()?;
         virtual_file::expect();
         // SAFETY: the caller is about to read this file from the start, and nothing in the server relies on

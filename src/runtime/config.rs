@@ -15,9 +15,9 @@ pub const FILE: &core::ffi::CStr = c"/etc/proclens.conf";
 pub const EVERYONES_PRELOAD: &core::ffi::CStr = c"/etc/ld.so.preload";
 
 /// Bytes of memory for the settings: the file, the copied environment and the parsed values.
-const ROOM: usize = 16 << 10;
+const MEMORY: usize = 16 << 10;
 /// The most bytes of the file that are read, so that space is left for the environment.
-pub const FILE_ROOM: usize = 12 << 10;
+pub const MOST_OF_FILE: usize = 12 << 10;
 
 static SETTINGS: OnceRef<'static, Settings<'static>> = OnceRef::new();
 
@@ -33,13 +33,16 @@ pub fn settings<'e, E: Iterator<Item = &'e [u8]>>(
 fn read<'e>(
     environment: impl Iterator<Item = &'e [u8]>,
 ) -> Result<&'static Settings<'static>, Errno> {
-    let memory: *mut [u8] = core::ptr::slice_from_raw_parts_mut(map_before_block(ROOM)?, ROOM);
+    let memory: *mut [u8] = core::ptr::slice_from_raw_parts_mut(map_before_block(MEMORY)?, MEMORY);
     // SAFETY: new memory of that length. Nothing else uses it, and it is never unmapped.
     let mut arena = Arena::new(unsafe { &mut *memory });
     let file = sys::open_regular(FILE)
         .and_then(|file| {
             arena.read_into(|buffer| {
-                sys::read(file.raw(), buffer.get_mut(..FILE_ROOM).unwrap_or_default())
+                sys::read(
+                    file.raw(),
+                    buffer.get_mut(..MOST_OF_FILE).unwrap_or_default(),
+                )
             })
         })
         .unwrap_or_default();

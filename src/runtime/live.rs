@@ -71,8 +71,8 @@ impl Kernel for Live {
     }
 
     fn read_link<'m>(&self, path: &CStr, arena: &mut Arena<'m>) -> Result<&'m [u8], Errno> {
-        let mut own_room = [0; 64];
-        let path = own(path, &mut own_room)?;
+        let mut path_buffer = [0; 64];
+        let path = own(path, &mut path_buffer)?;
         arena.read_into(|buffer| sys::read_link(path, buffer).map(<[u8]>::len))
     }
 
@@ -161,8 +161,8 @@ impl Kernel for Live {
     }
 
     fn is_alone(&self, arena: &mut Arena) -> bool {
-        let ask = || kernel::alone(self, arena).map(u64::from);
-        remembered(|last| &mut last.alone, ask) != Some(0)
+        let read = || kernel::alone(self, arena).map(u64::from);
+        remembered(|last| &mut last.alone, read) != Some(0)
     }
 
     fn tasks(
@@ -277,7 +277,7 @@ impl Kernel for Live {
         settings: &Settings,
         arena: &mut Arena,
     ) -> Option<Load> {
-        sampler::kept(&store(self, cgroups, settings, arena).ok()?, age_us)
+        sampler::live_averages(&store(self, cgroups, settings, arena).ok()?, age_us)
     }
 
     fn load(
@@ -310,11 +310,11 @@ fn open(path: &CStr) -> Result<Fd, Errno> {
     sys::open(own(path, &mut [0; 64])?)
 }
 
-/// Returns the cached value of `field`, or calls `ask` and caches the result. The value is valid as
+/// Returns the cached value of `field`, or calls `read` and caches the result. The value is valid as
 /// long as the cached cgroups are. `None` is not cached: a hidden value may become visible.
 fn remembered(
     field: impl Fn(&mut CachedCgroups) -> &mut u64,
-    ask: impl FnOnce() -> Option<u64>,
+    read: impl FnOnce() -> Option<u64>,
 ) -> Option<u64> {
     let last = || {
         let last = memory().ok().and_then(|m| m.cgroups.take());
@@ -324,7 +324,7 @@ fn remembered(
     if known != CachedCgroups::UNKNOWN {
         return Some(known);
     }
-    let found = ask()?;
+    let found = read()?;
     if let Some(mut last) = last() {
         *field(&mut last) = found;
     }
@@ -592,7 +592,7 @@ struct CachedDir {
     root: bool,
     start: u32,
     length: u32,
-    top: u32,
+    mount_point_length: u32,
 }
 
 impl CachedDir {
@@ -622,7 +622,7 @@ impl CachedCgroups {
                 version: dir.version,
                 root: dir.root,
                 directory: dir.directory(copy)?,
-                top: dir.top as usize,
+                mount_point_length: dir.mount_point_length as usize,
             })
         });
         Ok(ContainerCgroups {
@@ -650,7 +650,7 @@ impl CachedCgroups {
                 root: dir.root,
                 start: text.len() as u32,
                 length: dir.directory.len() as u32,
-                top: dir.top as u32,
+                mount_point_length: dir.mount_point_length as u32,
             };
             text.bytes(dir.directory);
             // The path needs a NUL for the `stat` call that revalidates it.

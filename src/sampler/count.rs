@@ -9,7 +9,7 @@ use crate::load::scanner::{
     LIST_SIZE, ReadState, TaskStat, ThreadId, each_process, each_process_in_cgroups, each_thread,
     read_thread,
 };
-use crate::load::tasks::{Tracked, enter};
+use crate::load::tasks::{Tracked, count_state};
 use crate::mem::Arena;
 use crate::sys::directory::open_directory;
 use crate::sys::{self, Errno, Fd};
@@ -98,7 +98,7 @@ impl ThreadCounter {
         self.tracker.read_again(
             when == When::Period,
             |id| read_thread(&proc, id),
-            |stat| enter(stat.state, &mut counted),
+            |stat| count_state(stat.state, &mut counted),
         );
         let unexplained_us = self.tracker.unexplained_us(used_us);
         let mut all = false;
@@ -168,9 +168,9 @@ impl Scan<'_> {
             }
             Source::Cgroup => {
                 let own = cgroups.dir_of_processes().ok_or(Errno::NOT_FOUND)?;
-                let top = open_directory(libc::AT_FDCWD, arena.path(own.directory, b".")?)?;
+                let directory = open_directory(libc::AT_FDCWD, arena.path(own.directory, b".")?)?;
                 let list = arena.alloc(LIST_SIZE)?;
-                each_process_in_cgroups(top, u32::MAX, list, &mut |process| {
+                each_process_in_cgroups(directory, u32::MAX, list, &mut |process| {
                     self.process(proc, process)
                 });
             }
@@ -207,7 +207,7 @@ impl Scan<'_> {
             && let Some(stat) = read().filter(TaskStat::is_active)
         {
             self.found = self.found.saturating_add(1);
-            enter(stat.state, &mut self.counted);
+            count_state(stat.state, &mut self.counted);
             self.tracker.track(id, &stat);
         }
         true

@@ -27,7 +27,7 @@ use crate::values::{Cpus, Load};
 use count::{Counted, Source, ThreadCounter, When};
 
 /// The sampler ends when no process has read the load for this long, microseconds.
-const UNASKED_US: u64 = 3_600_000_000;
+const UNREAD_US: u64 = 3_600_000_000;
 /// A new sampler waits this long before its first sample, microseconds. The process that started it is
 /// then usually idle again and does not count as load.
 const SETTLE_US: u64 = 200_000;
@@ -40,12 +40,12 @@ const ADOPTION_TRIES: u32 = 50;
 /// While programs read the load, the time between two counts, microseconds.
 const BETWEEN_US: u64 = 900_000;
 /// Programs count as reading the load if the last read is at most this old, microseconds.
-const ASKED_LATELY_US: u64 = 3_000_000;
+const READ_LATELY_US: u64 = 3_000_000;
 /// Bytes of memory for the files that are read in one cycle.
 const CYCLE: usize = 128 << 10;
 
 /// The averages of a live sampler; `None` without one. `now_us` is the age of the container.
-pub fn kept(store: &Store<'_>, now_us: u64) -> Option<Load> {
+pub fn live_averages(store: &Store<'_>, now_us: u64) -> Option<Load> {
     let last = store.sampled(now_us).sampled?.averages;
     let since_us = now_us.saturating_sub(last.last_sample_age_us);
     (since_us < LOST_AFTER_US).then_some(last.load)
@@ -130,8 +130,8 @@ pub fn run<K: Kernel>(
     // The last reading. The counter needs the CPU time used since then.
     let mut before = Reading::default();
     let mut counted_once = false;
-    let mut asked_us = age_us(kernel)?;
-    let mut cleaned_us = asked_us;
+    let mut read_us = age_us(kernel)?;
+    let mut cleaned_us = read_us;
     let mut last_read = publisher.last_read();
     loop {
         let mut cycle = Arena::new(&mut *buffer);
@@ -166,11 +166,11 @@ pub fn run<K: Kernel>(
         )?;
 
         if read != last_read {
-            asked_us = now.age_us;
+            read_us = now.age_us;
         }
         last_read = publisher.last_read();
-        let unasked_us = now.age_us.saturating_sub(asked_us);
-        if !on_purpose && (unasked_us > UNASKED_US || !start::may_stay(&cgroups)) {
+        let unread_us = now.age_us.saturating_sub(read_us);
+        if !on_purpose && (unread_us > UNREAD_US || !start::may_stay(&cgroups)) {
             return Ok(());
         }
         if now.age_us.saturating_sub(cleaned_us) > CLEAN_US {
@@ -178,7 +178,7 @@ pub fn run<K: Kernel>(
             store.remove_stale();
         }
         // For a program that reads every second, counts are at most a second old.
-        let recently = now.age_us.saturating_sub(asked_us) < ASKED_LATELY_US;
+        let recently = now.age_us.saturating_sub(read_us) < READ_LATELY_US;
         let next_us = if recently && counted.tasks.total > FEW {
             averages.due_us().min(now.age_us.saturating_add(BETWEEN_US))
         } else {

@@ -421,7 +421,7 @@ impl<'p> Store<'p> {
         let mut next = Some((0, 1));
         let lengths = read_needed(&file, buffer, accounting, sample);
         let mut joined = Joined::Unusable;
-        let found = record::entered(slots(buffer, lengths), &self.identity)
+        let found = record::newest_accounting(slots(buffer, lengths), &self.identity)
             .filter(|found| is_plausible(found, sample));
         if let Some(found) = found {
             next = Some((1 - found.slot.min(1), found.sequence.wrapping_add(1)));
@@ -482,7 +482,9 @@ impl<'p> Store<'p> {
         accounting: &Accounting,
         buffer: &mut [u8],
     ) {
-        if let Some(record) = record::enter(&self.identity, key, sequence, accounting, buffer) {
+        if let Some(record) =
+            record::write_accounting(&self.identity, key, sequence, accounting, buffer)
+        {
             let written = write_at(file, record, record::accounting_at(slot) as u64);
             if self.signals_are_blocked && written == Err(Errno(libc::EFBIG)) {
                 signals::discard(libc::SIGXFSZ);
@@ -519,7 +521,7 @@ impl<'p> Store<'p> {
         let may_write = lock_soon(&file, ACCOUNTING_LOCK);
         let mut next = (0, 1);
         let lengths = read_needed(&file, buffer, accounting, sample);
-        let found = record::entered(slots(buffer, lengths), &own.identity)
+        let found = record::newest_accounting(slots(buffer, lengths), &own.identity)
             .filter(|found| is_plausible(found, sample));
         if let Some(found) = found {
             next = (1 - found.slot.min(1), found.sequence.wrapping_add(1));
@@ -663,7 +665,7 @@ fn is_fresh(last: &Sampled, now_us: u64) -> bool {
 
 /// Returns whether the writer of `found` can have overtaken this process, if its record is newer. A
 /// newer record must also have the number of CPUs that this process sees.
-fn is_plausible(found: &record::Entered<'_>, sample: &Sample<'_>) -> bool {
+fn is_plausible(found: &record::StoredAccounting<'_>, sample: &Sample<'_>) -> bool {
     found.age_us <= sample.age_us
         || (found.age_us.saturating_sub(sample.age_us) < OVERTAKEN_US
             && Accounting::size_in(found.bytes)
@@ -756,7 +758,7 @@ fn read_needed(
 ) -> [usize; 2] {
     let expected = record::accounting_size(accounting.cpus().max(sample.cpus.count.into()));
     let lengths = read_records(file, buffer, expected);
-    if record::goes_on(slots(buffer, lengths)) {
+    if record::is_cut_off(slots(buffer, lengths)) {
         read_records(file, buffer, record::ACCOUNTING_SIZE)
     } else {
         lengths

@@ -425,7 +425,7 @@ pub fn track(identity: &Identity, sequence: u64, tracked: &Tracked) -> [u8; TRAC
 
 /// An accounting in the shared state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entered<'b> {
+pub struct StoredAccounting<'b> {
     /// The number of its slot.
     pub slot: u64,
     /// The key of the settings that it was made with. Accountings with different keys are not compared.
@@ -445,7 +445,10 @@ pub fn accounting_size(cpus: u64) -> usize {
 
 /// Finds the newest accounting, with any key. `slots` holds the beginnings of the records in the state file
 /// at [`accounting_at`] 0 and 1.
-pub fn entered<'b>(slots: [&'b [u8]; 2], identity: &Identity) -> Option<Entered<'b>> {
+pub fn newest_accounting<'b>(
+    slots: [&'b [u8]; 2],
+    identity: &Identity,
+) -> Option<StoredAccounting<'b>> {
     let [first, second] = slots;
     let heads = slots.map(|slot| head_in(slot, identity));
     let [a, b] = heads.map(|head| head.map(|(_, sequence)| sequence));
@@ -459,7 +462,7 @@ pub fn entered<'b>(slots: [&'b [u8]; 2], identity: &Identity) -> Option<Entered<
         let [a, b] = heads;
         let (key, sequence) = if slot == 0 { a } else { b }?;
         let (age_us, bytes) = body_in(bytes)?;
-        Some(Entered {
+        Some(StoredAccounting {
             slot,
             key,
             sequence,
@@ -471,7 +474,7 @@ pub fn entered<'b>(slots: [&'b [u8]; 2], identity: &Identity) -> Option<Entered<
 }
 
 /// True if one of the records is longer than the part that was read.
-pub fn goes_on(slots: [&[u8]; 2]) -> bool {
+pub fn is_cut_off(slots: [&[u8]; 2]) -> bool {
     slots.into_iter().any(|slot| {
         let (_, body) = slot
             .split_at_checked(ACCOUNTING_HEAD_SIZE)
@@ -507,7 +510,7 @@ pub fn accounting_at(slot: u64) -> usize {
 
 /// Writes the record of an accounting, for the file at [`accounting_at`], into `buffer`. `None` if `buffer` has
 /// less than [`accounting_size`] bytes.
-pub fn enter<'b>(
+pub fn write_accounting<'b>(
     identity: &Identity,
     key: u64,
     sequence: u64,

@@ -43,8 +43,8 @@ pub fn is_list_of_strings(list: *const *const c_char, is_mapped: impl Fn(usize) 
         };
         // The check reads 8 bytes. The address is aligned, so they are all on this page. A null pointer is
         // never readable.
-        let asked = (address & !7) as *const ();
-        if *slot != page && (asked.is_null() || !is_mapped(address) && !is_memory(asked)) {
+        let word = (address & !7) as *const ();
+        if *slot != page && (word.is_null() || !is_mapped(address) && !is_memory(word)) {
             return false;
         }
         *slot = page;

@@ -453,8 +453,8 @@ impl Found {
             };
             // SAFETY: the tables belong to that object.
             let is_libc = !unsafe { tables.find(&libc) }.is_null();
-            if let Some(buffer) = self.tables.get_mut(count) {
-                *buffer = tables;
+            if let Some(slot) = self.tables.get_mut(count) {
+                *slot = tables;
                 count = count.wrapping_add(1);
                 last = object;
             }

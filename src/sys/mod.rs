@@ -374,8 +374,8 @@ pub fn own_path<'r>(name: &[u8], buffer: &'r mut [u8; 64]) -> Result<&'r CStr, E
 /// then fails. This is the cheapest call that returns EFAULT.
 pub fn is_memory(address: *const ()) -> bool {
     // SAFETY: the kernel reads 8 bytes if it can, and changes nothing.
-    let asked = unsafe { call!(SYS_rt_sigprocmask, usize::MAX, address, 0, 8) };
-    asked == Err(Errno(libc::EINVAL))
+    let result = unsafe { call!(SYS_rt_sigprocmask, usize::MAX, address, 0, 8) };
+    result == Err(Errno(libc::EINVAL))
 }
 
 /// True if the 8 bytes at `address` are writable. This is the cheapest call that tests it: the kernel

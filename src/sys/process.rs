@@ -22,10 +22,10 @@ pub fn thread_id() -> u32 {
 
 /// True if orphaned descendants of this process become its children (`PR_SET_CHILD_SUBREAPER`).
 pub fn is_subreaper() -> bool {
-    let mut answer: c_int = 0;
+    let mut set: c_int = 0;
     let option = libc::PR_GET_CHILD_SUBREAPER;
     // SAFETY: the kernel writes one int.
-    unsafe { call!(SYS_prctl, option, &raw mut answer, 0, 0, 0) }.is_ok() && answer != 0
+    unsafe { call!(SYS_prctl, option, &raw mut set, 0, 0, 0) }.is_ok() && set != 0
 }
 
 /// `sched_yield(2)`.

@@ -202,8 +202,8 @@ pub unsafe fn relocate(base: usize, dynamic: *const [u64; 2]) {
         for _ in 0..size / RELA {
             let [offset, kind, addend] = *relocation;
             if kind == RELATIVE {
-                let cgroups = base.wrapping_add(offset as usize) as *mut usize;
-                *cgroups = base.wrapping_add(addend as usize);
+                let word = base.wrapping_add(offset as usize) as *mut usize;
+                *word = base.wrapping_add(addend as usize);
             }
             relocation = relocation.add(1);
         }

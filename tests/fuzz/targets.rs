@@ -1,5 +1,5 @@
-//! What is fuzzed: functions that take any bytes. A panic, an overflow or an endless loop is a fault,
-//! and so is an answer that contradicts itself. `scripts/test fuzz` runs them under libFuzzer;
+//! The fuzz targets: functions that take any bytes. A panic, an overflow or an endless loop is a fault,
+//! and so is a result that contradicts itself. `scripts/test fuzz` runs them under libFuzzer;
 //! `tests/fuzz_corpus.rs` runs them over the committed corpora in every `cargo test`.
 
 use std::ffi::CStr;
@@ -29,7 +29,7 @@ pub const TARGETS: [Target; 4] = [
     ("elf", elf),
 ];
 
-/// A kernel that answers from a text archive as those of tests/golden: any text in any file.
+/// A kernel whose files are those of a text archive as in tests/golden, with any text in any file.
 struct Archive<'a>(Vec<(&'a [u8], &'a [u8])>);
 
 impl<'a> Archive<'a> {
@@ -122,7 +122,7 @@ impl Kernel for Archive<'_> {
     }
 }
 
-/// Kernel text: every virtual file and every call, from a kernel that says anything.
+/// Kernel text: every virtual file and every call, with any text in the kernel's files.
 fn kernel(data: &[u8]) {
     let kernel = Archive::new(data);
     let settings = Settings::DEFAULT;
@@ -166,24 +166,24 @@ fn settings(data: &[u8]) {
     }
 }
 
-/// The shared state: a file that anybody may have written.
+/// The shared state: a file with any content.
 fn state(data: &[u8]) {
     let identity = Identity::default();
     let _ = record::is_claimed(data, &identity, 1 << 40);
     let _ = record::is_own(data, &identity);
     let _ = record::sampled(data, &identity, 1 << 40);
     let (first, second) = data.split_at(data.len() / 2);
-    record::goes_on([first, second]);
+    record::is_cut_off([first, second]);
     let mut accounting = Box::new(Accounting::new());
-    if let Some(entered) = record::entered([first, second], &identity) {
-        accounting.read(entered.bytes);
+    if let Some(stored) = record::newest_accounting([first, second], &identity) {
+        accounting.read(stored.bytes);
     }
     accounting.read(data);
     let _ = accounting.total();
     let _ = Identity::boot_of(data);
 }
 
-/// What the tool reads of a program's file.
+/// The parts of a program file that the tool reads.
 fn elf(data: &[u8]) {
     crate::elf::parse(data);
 }

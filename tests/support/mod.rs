@@ -1,6 +1,6 @@
 //! Containers for the tests that need the built library: real cgroups (crate `cgroups-rs`, v1 and
 //! v2) and namespaces (util-linux), with unmodified programs in them, with and without the
-//! library. Nothing of a container is left when it is dropped, in a panic too.
+//! library. Dropping a container removes everything, also in a panic.
 #![allow(dead_code, unused_imports)] // not every test needs all of it
 
 mod random;
@@ -27,10 +27,10 @@ pub use random::Random;
 pub const MIB: u64 = 1 << 20;
 pub const GIB: u64 = 1 << 30;
 
-/// No program of a test takes longer, in a VM on a busy machine either.
-const PATIENCE: Duration = Duration::from_secs(400);
+/// Time limit for a program of a test, long enough for a VM on a busy machine.
+const TIME_LIMIT: Duration = Duration::from_secs(400);
 
-/// The library under test. Without one no test here may pass.
+/// The library under test. Fails the test if there is none.
 pub fn library() -> PathBuf {
     let path = std::env::var_os("PROCLENS_LIBRARY")
         .map(PathBuf::from)
@@ -62,13 +62,13 @@ pub fn this_program_in_the_vm(machine: &[&str], names: &[&str]) -> (ExitStatus, 
         .stdout(output)
         .status()
         .expect("scripts/lab/vm");
-    let said = fs::read_to_string(&log).expect("the log");
+    let output = fs::read_to_string(&log).expect("the log");
     let _ = fs::remove_file(&log);
-    (status, said)
+    (status, output)
 }
 
-/// A directory for what the tests build and write. `LD_PRELOAD` and shell scripts take spaces and
-/// colons for separators, so a clone whose path has some uses one below the temporary directory.
+/// A directory for the files that the tests build and write. In `LD_PRELOAD` and shell scripts, spaces and
+/// colons are separators, so a clone whose path has some uses a directory below the temporary one.
 pub fn scratch() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     if !separates(target) {
@@ -99,17 +99,17 @@ pub fn plain(path: &Path) -> PathBuf {
     if age(&copy) < age(path) {
         let unfinished = copy.with_extension(std::process::id().to_string());
         fs::copy(path, &unfinished).expect("a copy");
-        fs::rename(&unfinished, &copy).expect("the copy in its place");
+        fs::rename(&unfinished, &copy).expect("a renamed copy");
     }
     copy
 }
 
-/// Says why a test cannot be tried here; scripts/test counts these lines.
+/// Prints why a test cannot run here; scripts/test counts these lines.
 pub fn skipped(why: &str) {
     println!("skipped: {why}");
 }
 
-/// True where containers can be made. Looks for the library first: without it nothing passes.
+/// True if containers can be made here. Checks for the library first: without it no test passes.
 pub fn containers() -> bool {
     library();
     // SAFETY: touches no memory.
@@ -127,7 +127,7 @@ pub fn containers() -> bool {
     memory
 }
 
-/// Returns from the test where containers cannot be made.
+/// Returns from the test if containers cannot be made here.
 #[macro_export]
 macro_rules! needs_containers {
     () => {
@@ -137,7 +137,7 @@ macro_rules! needs_containers {
     };
 }
 
-/// Where `name` is in the usual directories, if it is there.
+/// The path of the program `name`, if it is in one of the usual directories.
 pub fn program(name: &str) -> Option<PathBuf> {
     SEARCH
         .split(':')
@@ -151,7 +151,7 @@ const SEARCH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 #[derive(Clone, Debug, Default)]
 pub struct Limits {
     pub memory: Option<u64>,
-    /// Swap alone, as v2 counts it.
+    /// Swap without memory, as on v2.
     pub swap: Option<u64>,
     /// Quota and period in microseconds.
     pub quota: Option<(i64, u64)>,
@@ -170,7 +170,7 @@ impl Limits {
             } else {
                 self.memory.unwrap_or(0) + swap
             };
-            // Without swap accounting there is nothing to limit.
+            // Without swap accounting there is no such limit.
             let _ = controller.set_memswap_limit(limit as i64);
         }
         if let Some((quota, period)) = self.quota {
@@ -195,7 +195,7 @@ fn set_quota(group: &Cgroup, quota: i64, period: u64) {
         .expect("CPU quota");
 }
 
-/// A container to be made.
+/// The description of a container.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     limits: Limits,
@@ -207,12 +207,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Without any limit.
+    /// A container without limits.
     pub fn new() -> Plan {
         Plan::default()
     }
 
-    /// 512 MiB and 1.5 CPUs: what the demo has.
+    /// A container of 512 MiB and 1.5 CPUs, as in the demo.
     pub fn usual() -> Plan {
         Plan::new().memory(512 * MIB).quota(150_000, 100_000)
     }
@@ -237,38 +237,38 @@ impl Plan {
         self
     }
 
-    /// A cgroup around the container's, with limits of its own.
+    /// Adds a parent of the container's cgroup, with limits of its own.
     pub fn parent(mut self, limits: Limits) -> Plan {
         self.parent = Some(limits);
         self
     }
 
-    /// v1: the cpu controller's cgroup is in another place than all others'.
+    /// v1: the cpu controller's cgroup has another path than that of all other controllers.
     pub fn split_cpu(mut self) -> Plan {
         self.split_cpu = true;
         self
     }
 
-    /// PID 1 is moved to `init.scope` below the container's cgroup, as systemd moves itself.
+    /// Moves PID 1 to `init.scope` below the container's cgroup, as systemd moves itself.
     pub fn init_scope(mut self) -> Plan {
         self.init_scope = true;
         self
     }
 
-    /// A cgroup namespace, and nothing to be seen above: as Docker makes it.
+    /// Adds a cgroup namespace that shows no ancestors, as Docker does.
     pub fn cgroup_namespace(mut self) -> Plan {
         self.cgroup_namespace = true;
         self
     }
 
-    /// Shell commands for the container's mount namespace, before anything runs. `$MEMORY`,
+    /// Adds shell commands that run first in the container's mount namespace. `$MEMORY`,
     /// `$CPU`, `$CPUSET`, `$CPUACCT` are the cgroup's directories.
     pub fn setup(mut self, commands: &str) -> Plan {
         self.setup = commands.into();
         self
     }
 
-    /// The number of CPUs that its quota makes on this machine.
+    /// The number of CPUs that follows from the quota on this machine.
     pub fn cpus(&self) -> u64 {
         let here = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
         let quota = |limits: &Limits| limits.quota.map(|(q, p)| (q as u64).div_ceil(p).max(1));
@@ -277,7 +277,7 @@ impl Plan {
             .min(parent.unwrap_or(here))
     }
 
-    /// Makes it.
+    /// Makes the container.
     pub fn start(self) -> Container {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         sweep();
@@ -299,7 +299,7 @@ impl Plan {
     }
 }
 
-/// Removes what a run that was killed left behind, once.
+/// Removes what a killed run left behind. Does so once in a process.
 fn sweep() {
     static DONE: Mutex<bool> = Mutex::new(false);
     let mut done = DONE.lock().unwrap_or_else(|e| e.into_inner());
@@ -332,19 +332,19 @@ fn remove_tree(group: &Path) {
     let _ = fs::remove_dir(group);
 }
 
-/// A container that runs.
+/// A running container.
 pub struct Container {
     name: String,
-    /// The innermost first.
+    /// The cgroups, the innermost first.
     groups: Vec<Cgroup>,
     /// Controller (by v1's name) to directory.
     directories: HashMap<String, PathBuf>,
     v2: bool,
     /// `unshare`, whose child is the container's PID 1.
     init: Option<Child>,
-    /// That child's number outside.
+    /// The process ID of that child, outside of the container.
     pid1: i32,
-    /// What [`Plan::cpus`] said.
+    /// [`Plan::cpus`].
     pub cpus: u64,
     cgroup_namespace: bool,
 }
@@ -414,7 +414,7 @@ impl Container {
             script.push_str(if self.v2 {
                 "umount /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup\n"
             } else {
-                // As runc does: only the own directory is there, at the controller's place.
+                // As runc does: the controller's mount shows only the container's own directory.
                 "for d in $MEMORY $CPU $CPUSET $CPUACCT; do mount --bind $d ${d%/proclens-test-*}; done\n"
             });
         }
@@ -464,7 +464,7 @@ impl Container {
         all
     }
 
-    /// What `command` starts is in the container's cgroups from its first instruction.
+    /// Lets `command` start its program in the container's cgroups.
     fn join(&self, command: &mut Command) {
         let lists: Vec<File> = self
             .all_directories()
@@ -482,12 +482,12 @@ impl Container {
         };
     }
 
-    /// True where the controllers are on the v2 tree.
+    /// True if the controllers are on the v2 tree.
     pub fn v2(&self) -> bool {
         self.v2
     }
 
-    /// Where the container's cgroup is, for a controller.
+    /// The directory of the container's cgroup for a controller.
     pub fn directory(&self, controller: &str) -> &Path {
         self.directories
             .get(controller)
@@ -495,13 +495,13 @@ impl Container {
             .unwrap_or_else(|| panic!("no controller {controller} here"))
     }
 
-    /// A file of the container's cgroup, read from outside.
+    /// Reads a file of the container's cgroup from outside.
     pub fn file(&self, controller: &str, file: &str) -> String {
         let path = self.directory(controller).join(file);
         fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     }
 
-    /// Bytes that are charged to it now.
+    /// The bytes that are charged to the container now.
     pub fn usage(&self) -> u64 {
         let file = if self.v2 {
             "memory.current"
@@ -511,7 +511,7 @@ impl Container {
         self.file("memory", file).trim().parse().expect("a number")
     }
 
-    /// Bytes that it has in swap, where the kernel accounts that.
+    /// The bytes that the container has in swap; `None` without swap accounting.
     pub fn memory_swap(&self) -> Option<u64> {
         let directory = self.directory("memory");
         if self.v2 {
@@ -537,7 +537,7 @@ impl Container {
             .expect("a number")
     }
 
-    /// Microseconds of CPU time that it used.
+    /// The CPU time that the container used, microseconds.
     pub fn cpu_us(&self) -> u64 {
         if self.v2 {
             let text = self.file("cpuacct", "cpu.stat");
@@ -549,7 +549,7 @@ impl Container {
         }
     }
 
-    /// True if a program of this name runs in it.
+    /// True if a program of this name runs in the container.
     pub fn runs(&self, name: &str) -> bool {
         let processes = self.file("memory", "cgroup.procs");
         processes.lines().any(|pid| {
@@ -569,7 +569,7 @@ impl Container {
         set_quota(cpu.expect("cpu"), quota, period);
     }
 
-    /// A program to be run in it; nothing is preloaded yet.
+    /// A program to run in the container, without the library.
     pub fn program<S: AsRef<str>>(&self, words: &[S]) -> Program<'_> {
         Program {
             container: self,
@@ -580,19 +580,19 @@ impl Container {
         }
     }
 
-    /// What a program says that has to succeed, with the library.
+    /// The output of a program with the library. The program must succeed.
     pub fn with(&self, words: &str) -> String {
         let words: Vec<_> = words.split_whitespace().collect();
         self.program(&words).preloaded().output().text()
     }
 
-    /// The same without it.
+    /// The same without the library.
     pub fn without(&self, words: &str) -> String {
         let words: Vec<_> = words.split_whitespace().collect();
         self.program(&words).output().text()
     }
 
-    /// A shell script with the library, from the shell on.
+    /// The output of a shell script; the shell has the library too.
     pub fn with_shell(&self, script: &str) -> String {
         self.program(&["sh", "-c", script])
             .preloaded()
@@ -605,7 +605,7 @@ impl Drop for Container {
     fn drop(&mut self) {
         if let Some(mut init) = self.init.take() {
             if self.pid1 > 0 {
-                // SAFETY: a process of ours; with it all of its namespace ends.
+                // SAFETY: ends a process of this test, and with it its PID namespace.
                 unsafe { libc::kill(self.pid1, libc::SIGKILL) };
             }
             let _ = init.kill();
@@ -631,10 +631,10 @@ impl Drop for Container {
     }
 }
 
-/// A program to be run in a container.
+/// A program to run in a container.
 pub struct Program<'c> {
     container: &'c Container,
-    /// Whose cgroups it is in.
+    /// The container whose cgroups it is in.
     charged: &'c Container,
     words: Vec<String>,
     environment: Vec<(String, String)>,
@@ -642,19 +642,19 @@ pub struct Program<'c> {
 }
 
 impl<'c> Program<'c> {
-    /// With the library.
+    /// Preloads the library.
     pub fn preloaded(self) -> Self {
         let library = library();
         self.preload(library.to_str().expect("a plain path"))
     }
 
-    /// With `LD_PRELOAD` of this.
+    /// Sets `LD_PRELOAD`.
     pub fn preload(mut self, libraries: &str) -> Self {
         self.preload = Some(libraries.into());
         self
     }
 
-    /// In the cgroups of another container, as one of the same pod is.
+    /// Puts the program into the cgroups of another container, as in a pod.
     pub fn charged_to(mut self, other: &'c Container) -> Self {
         self.charged = other;
         self
@@ -671,7 +671,7 @@ impl<'c> Program<'c> {
         if self.container.cgroup_namespace {
             command.arg("-C");
         }
-        // Through env, so that neither nsenter nor anything before the program is preloaded.
+        // Through env, so that nsenter itself runs without the library.
         command.args(["--", "env"]);
         if let Some(preload) = &self.preload {
             command.arg(format!("LD_PRELOAD={preload}"));
@@ -686,7 +686,7 @@ impl<'c> Program<'c> {
         command
     }
 
-    /// Runs it to its end.
+    /// Runs the program to its end.
     pub fn output(self) -> Output {
         let mut command = self.command();
         command.stdin(Stdio::null());
@@ -695,8 +695,8 @@ impl<'c> Program<'c> {
         let pid1 = self.container.pid1;
         let (ended, end) = mpsc::channel::<()>();
         let watch = std::thread::spawn(move || {
-            if end.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                // SAFETY: ends the container, and with it whatever holds the pipes.
+            if end.recv_timeout(TIME_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+                // SAFETY: ends the container, and with it every process that has the pipes open.
                 unsafe { libc::kill(pid1, libc::SIGKILL) };
                 return true;
             }
@@ -714,7 +714,7 @@ impl<'c> Program<'c> {
         }
     }
 
-    /// Starts it, for a dialogue over its standard input and output.
+    /// Starts the program for a dialogue over its standard input and output.
     pub fn start(self) -> Dialogue {
         let mut command = self.command();
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -723,7 +723,7 @@ impl<'c> Program<'c> {
         let pid1 = self.container.pid1;
         let (ended, end) = mpsc::channel::<()>();
         std::thread::spawn(move || {
-            if end.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if end.recv_timeout(TIME_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
                 // SAFETY: as in `output`.
                 unsafe { libc::kill(pid1, libc::SIGKILL) };
             }
@@ -738,18 +738,18 @@ impl<'c> Program<'c> {
     }
 }
 
-/// A program that is talked to.
+/// A running program with pipes to its standard input and output.
 pub struct Dialogue {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
     words: Vec<String>,
-    /// Dropped with the dialogue: nobody watches any more.
+    /// Ends the watching thread when it is dropped.
     _ended: mpsc::Sender<()>,
 }
 
 impl Dialogue {
-    /// Its next line, or nothing when it has ended.
+    /// The next line of its output; `None` if it has ended.
     pub fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         match self.stdout.read_line(&mut line).expect("text") {
@@ -758,14 +758,14 @@ impl Dialogue {
         }
     }
 
-    pub fn say(&mut self, text: &str) {
+    pub fn send(&mut self, text: &str) {
         if let Some(stdin) = &mut self.stdin {
-            // A program that has ended says by its exit status why.
+            // If the program has ended, its exit status shows why.
             let _ = writeln!(stdin, "{text}");
         }
     }
 
-    /// Its end.
+    /// Waits for the end of the program.
     pub fn end(mut self) -> Output {
         drop(self.stdin.take());
         let mut stdout = String::new();
@@ -783,18 +783,18 @@ impl Dialogue {
     }
 }
 
-/// How a program ended and what it said.
+/// How a program ended and what it printed.
 #[derive(Debug)]
 pub struct Output {
     pub words: Vec<String>,
-    /// `None`: ended by a signal.
+    /// `None` if a signal ended the program.
     pub status: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl Output {
-    /// What it said, if it succeeded and complained of nothing.
+    /// The standard output of a program that must succeed and print no error.
     pub fn text(self) -> String {
         assert_eq!(self.status, Some(0), "{:?}: {self:?}", self.words);
         assert_eq!(self.stderr, "", "{:?} complains", self.words);
@@ -802,7 +802,7 @@ impl Output {
     }
 }
 
-/// The number behind `name` in a table of `name: number` or `name number` lines.
+/// The number after `name` in a table of `name: number` or `name number` lines.
 pub fn field(text: &str, name: &str) -> f64 {
     let value = text.lines().find_map(|line| {
         let rest = line.trim_start().strip_prefix(name)?;
@@ -859,7 +859,7 @@ pub fn c_program(name: &str, compiler: &str, options: &[&str]) -> Option<PathBuf
 /// The memory limit of a container in which a C regression test runs, in KiB.
 pub const MEM_KB: u64 = 512 << 10;
 
-/// Runs a C regression test by `words` and sets the memory limits that it asks for
+/// Runs a C regression test with the command `words` and sets the memory limits that it requests
 /// (`tests/regressions/regression.h`).
 pub fn converse(container: &Container, words: &[&str], preload: bool) -> Output {
     container.set_memory(MEM_KB * 1024);
@@ -876,7 +876,7 @@ pub fn converse(container: &Container, words: &[&str], preload: bool) -> Output 
         match line.strip_prefix("memory ") {
             Some(kib) => {
                 container.set_memory(kib.parse::<u64>().expect("KiB") * 1024);
-                talk.say("");
+                talk.send("");
             }
             None => stdout = stdout + &line + "\n",
         }
@@ -895,8 +895,8 @@ fn compiler_there(compiler: &str) -> Option<()> {
     None
 }
 
-/// A file that scripts/test fetches without installing it (`tests/support/fetch`), or that is
-/// installed: the first that exists.
+/// A file that scripts/test fetches without installing it (`tests/support/fetch`), or else the installed
+/// one.
 pub fn fetched(name: &str, installed: &str) -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
     [
@@ -909,7 +909,7 @@ pub fn fetched(name: &str, installed: &str) -> Option<PathBuf> {
     .map(|path| plain(&path))
 }
 
-/// What `render` writes, in as much room as it takes.
+/// The text that `render` writes, in a buffer of sufficient size.
 pub fn text(mut render: impl FnMut(&mut Out<'_>)) -> String {
     let mut buffer = vec![0; 8 << 10];
     loop {

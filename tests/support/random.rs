@@ -29,7 +29,7 @@ impl Random {
         &of[self.below(of.len() as u64) as usize]
     }
 
-    /// Any size of number, the extremes among them.
+    /// Numbers of any size, with the extremes.
     pub fn any(&mut self) -> u64 {
         match self.below(12) {
             0 => 0,
@@ -42,7 +42,7 @@ impl Random {
         }
     }
 
-    /// `text` with a few bytes changed, cut out, doubled or replaced by another piece of it.
+    /// `text` with a few bytes changed, removed, doubled or replaced by another part of it.
     pub fn damage(&mut self, text: &[u8]) -> Vec<u8> {
         let mut text = text.to_vec();
         for _ in 0..=self.below(6) {
@@ -67,7 +67,7 @@ impl Random {
         text
     }
 
-    /// Up to `longest` bytes without any sense.
+    /// Up to `longest` random bytes.
     pub fn noise(&mut self, longest: u64) -> Vec<u8> {
         (0..self.below(longest))
             .map(|_| self.next() as u8)

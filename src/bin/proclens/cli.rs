@@ -14,14 +14,14 @@ const EXAMPLES: &str = "\
 Examples:
   proclens show                      what this container looks like from inside
   proclens show meminfo              the text that free and top read
-  proclens explain                   why it says 2 CPUs
+  proclens explain                   why programs see 2 CPUs
   proclens check -- top              would the library work in top here?
   eval \"$(proclens env)\"             GOMAXPROCS and the like for static programs
   sudo proclens show --all           every container on this host
   proclens install --root /          switch the library on for all programs
   proclens run -- /app               a static or Go program that sees the container
 
-Exit status: 0 done; 1 could not be done, the line on stderr says what to do; 2 bad arguments.
+Exit status: 0 success; 1 failure, a line on stderr gives the remedy; 2 bad arguments.
 Settings: PROCLENS_* in the environment and /etc/proclens.conf, see `proclens explain`.";
 
 const SHOW: &str = "\
@@ -43,8 +43,8 @@ Examples:
   proclens check -- java -version
   proclens check --pid 4711
 
-Exit status: 0 the library is active; 1 it is not, or something wants attention; 2 the
-check could not be made.";
+Exit status: 0 the library is active; 1 it is not, or something needs attention; 2 it could
+not be checked.";
 
 const EXPORT: &str = "\
 Examples:
@@ -53,17 +53,17 @@ Examples:
   HOST_PROC=/run/proclens/host/proc telegraf
 
 Each file is replaced as a whole; all other names are links to the real /proc and /sys. Needs no
-privilege. It ends with its parent, or by a signal, and removes what it made.
+privilege. The export ends with its parent process or by a signal, and removes what it made.
 
 Limit: start times in DIR/proc/PID/stat are the host's; with PROCLENS_TIME=host, boot time and
 uptime are as well.";
 
 const RUN: &str = "\
-A setuid program below `run` keeps its caller's rights, unless `run` has CAP_SYS_ADMIN: the kernel
-allows a seccomp filter only so (no_new_privs).
+A setuid program below `run` keeps its caller's rights, unless `run` has CAP_SYS_ADMIN: without it
+the kernel allows a seccomp filter only with no_new_privs.
 
-A dynamic program that is not Go gets the library in LD_PRELOAD, and nothing else happens. For all
-others two small processes stay beside the program and answer its reads of virtual files.
+A dynamic program that is not Go gets the library in LD_PRELOAD, and nothing else happens. For
+every other program, two small processes stay beside it and serve its reads of virtual files.
 
 Examples:
   proclens run -- prometheus-node-exporter
@@ -157,7 +157,7 @@ pub enum Command {
     },
     /// Print environment variables for programs that no preload reaches: GOMAXPROCS, GOMEMLIMIT, …
     #[command(
-        after_help = "Examples:\n  eval \"$(proclens env)\"\n  proclens env --format dotenv > limits.env\n\nA variable that is set already is left as it is, unless --all is given."
+        after_help = "Examples:\n  eval \"$(proclens env)\"\n  proclens env --format dotenv > limits.env\n\nA variable that is already set is not printed, unless --all is given."
     )]
     Env {
         /// The output format
@@ -189,7 +189,7 @@ pub enum Command {
     },
     /// Switch the library on for all programs below a root directory
     #[command(
-        after_help = "Examples:\n  proclens install\n  proclens install --root /mnt/image --lib ./libproclens.so\n\nThe library is tried in that root before anything refers to it; /etc/ld.so.preload is\nwritten last and at once. If the trial fails or is interrupted, the root is as it was."
+        after_help = "Examples:\n  proclens install\n  proclens install --root /mnt/image --lib ./libproclens.so\n\nThe library is tested in that root before anything refers to it; /etc/ld.so.preload is\nwritten last, and as a whole. If the test fails or is interrupted, the root does not change."
     )]
     Install {
         /// The root directory
@@ -204,7 +204,7 @@ pub enum Command {
     },
     /// Undo what install did
     #[command(
-        after_help = "Examples:\n  proclens uninstall\n  proclens uninstall --root /mnt/image\n\nWhat others preload stays."
+        after_help = "Examples:\n  proclens uninstall\n  proclens uninstall --root /mnt/image\n\nOther libraries in /etc/ld.so.preload stay."
     )]
     Uninstall {
         /// The root directory
@@ -232,7 +232,7 @@ pub enum Command {
     },
     /// Print this container as OpenMetrics text, for Prometheus and its agents
     #[command(
-        after_help = "Examples:\n  proclens metrics\n  sudo proclens metrics --all --textfile /var/lib/node_exporter/proclens.prom\n  sudo proclens metrics --all --listen 127.0.0.1:9717\n\nStandard output has the OpenMetrics format. --textfile writes Prometheus's older text format, the\nonly one that node_exporter reads. --listen sends that one to clients that accept text/plain and\nnot OpenMetrics."
+        after_help = "Examples:\n  proclens metrics\n  sudo proclens metrics --all --textfile /var/lib/node_exporter/proclens.prom\n  sudo proclens metrics --all --listen 127.0.0.1:9717\n\nStandard output has the OpenMetrics format. --textfile writes Prometheus's older text format, the\nonly format that node_exporter reads. --listen sends the older format to clients that accept\ntext/plain and not OpenMetrics."
     )]
     Metrics {
         /// Every container on this host (needs root)
@@ -279,7 +279,7 @@ pub enum Command {
     },
     /// Count this container's load, every five seconds, until the container ends
     #[command(
-        after_help = "Examples:\n  proclens sampler &\n\nNot needed where programs start it by themselves; a container without /tmp, /run and\n/dev/shm that can be written needs PROCLENS_STATE."
+        after_help = "Examples:\n  proclens sampler &\n\nNot needed where the library starts a sampler (`proclens explain` shows it). A container in which\n/dev/shm, /run and /tmp cannot be written needs PROCLENS_STATE."
     )]
     Sampler,
     /// Write the man pages and completions of this program

@@ -39,7 +39,7 @@ extern "C" fn main(count: libc::c_int, words: *const *const libc::c_char) -> lib
     std::process::exit(code.into())
 }
 
-/// Does what the command line says. Returns the exit status.
+/// Runs the command. Returns the exit status.
 #[cfg_attr(test, allow(dead_code))]
 fn begin(words: Vec<OsString>) -> u8 {
     run::ignore_broken_pipes();

@@ -32,7 +32,7 @@ pub fn render(host: &[u8], inputs: &Inputs<'_>, out: &mut Out<'_>) {
     let mut lines = lines(host);
     // The host's text that is not copied yet. Most lines stay unchanged, many in a row, and a run is
     // copied at once.
-    let mut kept = host;
+    let mut uncopied = host;
     loop {
         let before = lines.rest();
         let Some(line) = lines.next() else { break };
@@ -41,15 +41,15 @@ pub fn render(host: &[u8], inputs: &Inputs<'_>, out: &mut Out<'_>) {
         let Some((name, value)) = known else {
             continue;
         };
-        let run = kept.len().saturating_sub(before.len());
-        out.bytes(kept.get(..run).unwrap_or_default());
-        kept = lines.rest();
+        let run = uncopied.len().saturating_sub(before.len());
+        out.bytes(uncopied.get(..run).unwrap_or_default());
+        uncopied = lines.rest();
         out.bytes(name);
         out.byte(b' ');
         out.decimal(value);
         out.byte(b'\n');
     }
-    out.bytes(kept);
+    out.bytes(uncopied);
 }
 
 /// The container's value of the line `name`; `host` is the host's value. `None` if the host's line

@@ -162,7 +162,7 @@ fn print(report: &Report, json: bool, out: &mut dyn Write) -> Result<()> {
 
 /// Checks whether this is a container, with a cgroup of its own.
 fn container(view: &View, findings: &mut Findings) {
-    let own = view.ask(|view, mut arena| {
+    let own = view.compute(|view, mut arena| {
         let cgroups = view
             .cgroups(&mut arena)
             .map_err(|e| (ErrorKind::Unreadable, e))?;
@@ -175,10 +175,10 @@ fn container(view: &View, findings: &mut Findings) {
         Ok(true) => findings.good("a cgroup of its own: there are numbers to show"),
         Ok(false) => findings.note(
             "no cgroup of its own: programs see the host's numbers, with the library as without",
-            "run it in a container, or hand in limits with PROCLENS_CPUS and PROCLENS_MEMORY",
+            "run it in a container, or set limits with PROCLENS_CPUS and PROCLENS_MEMORY",
         ),
-        Err((trouble, _)) => findings.problem(
-            String::from_utf8_lossy(trouble.text()),
+        Err((kind, _)) => findings.problem(
+            String::from_utf8_lossy(kind.text()),
             "mount /proc and /sys/fs/cgroup in the container",
         ),
     }
@@ -198,15 +198,15 @@ fn here(sources: &Sources, findings: &mut Findings) -> Result<bool> {
         .iter()
         .filter_map(found_in_path)
         .collect();
-    // A program that PROCLENS_SKIP names says nothing about the others.
+    // A program that PROCLENS_SKIP names shows nothing about the others.
     let meant = programs.iter().find(|path| !skips(path, sources));
     match meant.or(programs.first()) {
         Some(path) => Ok(program_file(path, findings, 0)?
             .is_some_and(|runs| !left_out(&runs, sources, findings))),
         None => {
             findings.note(
-                "there is no shell here to try it with",
-                "`proclens check -- PROGRAM` looks at the program that runs here",
+                "there is no shell here to test it with",
+                "`proclens check -- PROGRAM` tests a program that runs here",
             );
             Ok(true)
         }
@@ -227,7 +227,7 @@ fn named_by_preloads(findings: &mut Findings) -> bool {
     }
     for path in paths_in_preload(&preload_text()).filter(|path| path.contains(LIBRARY)) {
         named = true;
-        let absent = "`proclens install` puts it there, `proclens uninstall` takes the line away";
+        let absent = "`proclens install` puts it there, `proclens uninstall` removes the line";
         named_library(PRELOAD, path, absent, findings);
         for_all_users(path, findings);
         in_other_roots(path, findings);
@@ -256,7 +256,7 @@ fn named_library(by: &str, path: &str, absent: &str, findings: &mut Findings) {
         .find_map(|path| elf::read(Path::new(&path)).ok().map(|file| (path, file)));
     match found {
         None => findings.problem(
-            format!("{by} names {path}, which is not there or cannot be read: every program says so when it starts"),
+            format!("{by} names {path}, which does not exist or cannot be read: every program reports that when it starts"),
             absent,
         ),
         Some((path, File::Elf(library))) if library.soname.as_deref() == Some(LIBRARY) => {
@@ -264,7 +264,7 @@ fn named_library(by: &str, path: &str, absent: &str, findings: &mut Findings) {
             if library.bits != 64 || library.machine != proclens::sys::arch::ELF_MACHINE {
                 findings.problem(
                     format!("{by} names {path}, which is for another machine ({}-bit, number {})", library.bits, library.machine),
-                    "take the library of the release for this machine",
+                    "use the library of the release for this machine",
                 );
             } else if !readable {
                 findings.problem(
@@ -282,7 +282,7 @@ fn named_library(by: &str, path: &str, absent: &str, findings: &mut Findings) {
     }
     if !path.starts_with('/') {
         findings.problem(
-            format!("{by} names {path}, which depends on where a program starts"),
+            format!("{by} names {path}, which depends on the directory where a program starts"),
             "give an absolute path",
         );
     }
@@ -367,7 +367,7 @@ fn program_file(path: &Path, findings: &mut Findings, depth: u32) -> Result<Opti
         Ok(file) => file,
         // The interpreter of a script is missing, so the script does not start.
         Err(failure) if matches!(path.try_exists(), Ok(false)) => {
-            findings.problem(failure.to_string(), "install it, or mend the script");
+            findings.problem(failure.to_string(), "install it, or correct the script");
             return Ok(None);
         }
         Err(failure) => return Err(failure),
@@ -384,10 +384,10 @@ fn program_file(path: &Path, findings: &mut Findings, depth: u32) -> Result<Opti
                     let Some(path) = word.and_then(found_in_path) else {
                         findings.problem(
                             format!(
-                                "{name} is a script for {}, which is no program in PATH",
+                                "{name} is a script for {}, which is not a program in PATH",
                                 word.unwrap_or(argument)
                             ),
-                            "install it, or mend the script",
+                            "install it, or correct the script",
                         );
                         return Ok(None);
                     };
@@ -401,7 +401,7 @@ fn program_file(path: &Path, findings: &mut Findings, depth: u32) -> Result<Opti
         File::Elf(elf) => Ok(dynamic_program(path, &elf, findings).then(|| path.to_owned())),
         _ => {
             findings.problem(
-                format!("{name} is no program of this machine"),
+                format!("{name} is not a program of this machine"),
                 "name the program that runs it",
             );
             Ok(None)
@@ -441,10 +441,11 @@ pub fn run_by_env(argument: &str) -> Option<&str> {
     }
 }
 
-const GO: &str = "holds Go code, which asks the kernel without libc: the library cannot reach it";
+const GO: &str =
+    "contains Go code, which calls the kernel without libc: the library cannot reach it";
 
 /// The remedy for a program that the library cannot be loaded into.
-const UNREACHED: &str = "start it with `proclens run -- PROGRAM`; an agent that can read another /proc takes that of `proclens export DIR`; a program that needs only its limits takes `eval \"$(proclens env)\"`";
+const UNREACHED: &str = "start it with `proclens run -- PROGRAM`; an agent that can read another /proc can use that of `proclens export DIR`; a program that needs only its limits can use `eval \"$(proclens env)\"`";
 
 fn dynamic_program(path: &Path, elf: &Elf, findings: &mut Findings) -> bool {
     let name = path.display();
@@ -564,10 +565,10 @@ fn left_out(program: &Path, sources: &Sources, findings: &mut Findings) -> bool 
     if skipped {
         findings.problem(
             format!(
-                "PROCLENS_SKIP leaves {} out",
+                "PROCLENS_SKIP excludes {}",
                 without_links(program).display()
             ),
-            "take it out of PROCLENS_SKIP",
+            "remove it from PROCLENS_SKIP",
         );
     }
     skipped
@@ -600,8 +601,8 @@ fn running(pid: u32, findings: &mut Findings) -> Result<bool> {
     let name = format!("process {pid} ({})", executable.to_string_lossy());
     if sources.settings().skips(executable.as_bytes()) {
         findings.problem(
-            format!("PROCLENS_SKIP leaves {name} out"),
-            "take it out of PROCLENS_SKIP and start it again",
+            format!("PROCLENS_SKIP excludes {name}"),
+            "remove it from PROCLENS_SKIP and start it again",
         );
         return Ok(false);
     }
@@ -660,15 +661,15 @@ fn killing_filter(findings: &mut Findings) {
     if is_killed(None) && !is_killed(Some("off")) {
         findings.problem(
             "a system call filter kills programs that read their container's files with the library",
-            "let the filter allow memfd_create, fchmod, dup3 and the other calls of the library, or make calls fail instead of killing; until then set PROCLENS=off",
+            "change the filter so that it allows memfd_create, fchmod, dup3 and the other calls of the library, or fails calls instead of killing; until then set PROCLENS=off",
         );
     }
 }
 
 fn settings(sources: &Sources, findings: &mut Findings) {
-    if let Some(trouble) = sources.trouble() {
+    if let Some(problem) = sources.problem() {
         findings.problem(
-            trouble,
+            problem,
             "make it a file of `key = value` lines that all users may read",
         );
     }
@@ -701,7 +702,7 @@ fn beside_lxcfs(pid: Option<u32>, findings: &mut Findings) {
     if !mounts.is_empty() {
         findings.problem(
             format!(
-                "lxcfs is mounted at {}: numbers of lxcfs and of proclens do not fit together",
+                "lxcfs is mounted at {}: numbers of lxcfs and of proclens contradict each other",
                 mounts.join(", ")
             ),
             "start the container without the lxcfs mounts, or set PROCLENS=off",

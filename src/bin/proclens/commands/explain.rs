@@ -75,8 +75,8 @@ pub fn run(view: &View, json: bool, out: &mut dyn Write) -> Result<()> {
         out,
     )?;
     settings(&report, out)?;
-    if let Some(trouble) = view.sources().trouble() {
-        writeln!(out, "  {WARNING}{}{WARNING:#}", plain(&trouble))?;
+    if let Some(problem) = view.sources().problem() {
+        writeln!(out, "  {WARNING}{}{WARNING:#}", plain(&problem))?;
     }
     Ok(())
 }
@@ -110,8 +110,8 @@ fn number<T>(title: &str, number: &Number<T>, out: &mut dyn Write) -> Result<()>
         writeln!(out, "  {}", plain(sentence))?;
     }
     for source in &number.files {
-        let (path, says) = (plain(&source.path), plain(&source.says));
-        writeln!(out, "  {DIM}{path}: {says}{DIM:#}")?;
+        let (path, excerpt) = (plain(&source.path), plain(&source.excerpt));
+        writeln!(out, "  {DIM}{path}: {excerpt}{DIM:#}")?;
     }
     Ok(())
 }

@@ -50,7 +50,10 @@ pub fn run(directory: &Path, every: Duration) -> Result<()> {
         // After a pause (the container was frozen), skip the missed refreshes.
         next = next.max(now);
         while !stop.load(Ordering::Relaxed) && is_parent(parent) && Instant::now() < next {
-            sleep(next.saturating_duration_since(Instant::now()).min(PATIENCE));
+            sleep(
+                next.saturating_duration_since(Instant::now())
+                    .min(LONGEST_SLEEP),
+            );
         }
     }
     export.remove();
@@ -59,7 +62,7 @@ pub fn run(directory: &Path, every: Duration) -> Result<()> {
 
 /// The longest sleep. After it, the loop checks for the parent and for a signal that arrived just before
 /// the sleep.
-const PATIENCE: Duration = Duration::from_millis(500);
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
 /// Sleeps until the time is up or a signal arrives. Rust's own function continues to sleep after a signal.
 fn sleep(time: Duration) {
@@ -107,7 +110,7 @@ impl Export {
         for tree in TREES.map(|tree| directory.join(tree)) {
             if tree.symlink_metadata().is_ok() && !is_ours {
                 return Err(Failure::new(
-                    format_args!("{} is there already", tree.display()),
+                    format_args!("{} exists already", tree.display()),
                     "name a directory of its own for the export",
                 ));
             }
@@ -116,8 +119,8 @@ impl Export {
         // SAFETY: touches no memory.
         if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } < 0 {
             return Err(Failure::new(
-                format_args!("{}: another export keeps it", directory.display()),
-                "name another directory, or end that one",
+                format_args!("{}: another export uses it", directory.display()),
+                "name another directory, or end that export",
             ));
         }
         let export = Export {

@@ -6,7 +6,7 @@ use crate::commands::install::{LIBRARY, PRELOAD, beside, paths_in_preload};
 use crate::inspect::elf::{self, File};
 use crate::inspect::sources::Sources;
 use crate::output::failure::reason;
-use proclens::run::guard::{Job, Trouble, supervise};
+use proclens::run::guard::{FallbackReason, Job, supervise};
 use proclens::runtime::live::Live;
 use proclens::sampler;
 use proclens::settings::Settings;
@@ -66,7 +66,7 @@ pub fn run(notify: bool, command: &[OsString]) -> u8 {
             true => (NOT_EXECUTABLE, "permission denied; is it a program?"),
             false => (NOT_FOUND, "no such program"),
         };
-        say(&format!("{}: {what}", name.to_string_lossy()));
+        print_line(&format!("{}: {what}", name.to_string_lossy()));
         return code;
     };
     // If this run is inside another one, the outer one serves the program.
@@ -84,7 +84,7 @@ pub fn run(notify: bool, command: &[OsString]) -> u8 {
         return execute(command) as u8;
     }
     if !has_notification() {
-        warn(Trouble::NoNotification, Errno(libc::ENOSYS));
+        warn(FallbackReason::NoNotification, Errno(libc::ENOSYS));
         return execute(command) as u8;
     }
     let job = Job {
@@ -178,7 +178,7 @@ fn is_served() -> bool {
         .is_ok_and(|name| name.windows(9).any(|part| part == b"proclens:"))
 }
 
-/// True for Linux 5.14 and later, which can pass a descriptor and answer the call in one step.
+/// True for Linux 5.14 and later, which can pass a descriptor and complete the call in one step.
 fn has_notification() -> bool {
     let mut names = MaybeUninit::<libc::utsname>::zeroed();
     // SAFETY: the kernel fills the structure, which holds only characters.
@@ -201,25 +201,25 @@ fn is_at_least(release: &str, wanted: (u32, u32)) -> bool {
 }
 
 /// Prints on one line why the command sees the host's numbers.
-fn warn(trouble: Trouble, errno: Errno) {
-    let why = match trouble {
-        Trouble::NoNotification => "seccomp notification is not available",
-        Trouble::NoServer => "no process can be started for it",
-        Trouble::ServerEnded => "the process that answers has ended",
+fn warn(fallback: FallbackReason, errno: Errno) {
+    let why = match fallback {
+        FallbackReason::NoNotification => "seccomp notification is not available",
+        FallbackReason::NoServer => "the server cannot be started",
+        FallbackReason::ServerEnded => "the server has ended",
     };
     let error = match errno.0 {
         0 => String::new(),
-        libc::EBUSY => " (another program listens already)".to_owned(),
+        libc::EBUSY => " (another program listens to notifications already)".to_owned(),
         libc::ENOSYS => " (before Linux 5.14, or forbidden)".to_owned(),
         number => format!(" ({})", reason(&io::Error::from_raw_os_error(number))),
     };
-    say(&format!(
+    print_line(&format!(
         "run: {why}{error}: the program sees the host's numbers"
     ));
 }
 
 /// Prints a line on standard error. `eprintln!` would end the process if nothing can be written there.
-fn say(what: &str) {
+fn print_line(what: &str) {
     let _ = io::stderr().write_all(format!("proclens: {what}\n").as_bytes());
 }
 
@@ -239,7 +239,7 @@ fn execute(command: &[OsString]) -> i32 {
     }
     let error = io::Error::last_os_error();
     let name = words[0].to_string_lossy();
-    say(&format!("{name}: {}", reason(&error)));
+    print_line(&format!("{name}: {}", reason(&error)));
     match error.kind() {
         io::ErrorKind::NotFound => NOT_FOUND.into(),
         _ => NOT_EXECUTABLE.into(),

@@ -56,8 +56,8 @@ impl Item {
             .map(|file| Item::File(*file))
             .ok_or_else(|| {
                 Failure::new(
-                    format_args!("{name}: no virtual file"),
-                    format_args!("there are {}, /sys/block/DISK/stat", names().join(", ")),
+                    format_args!("{name}: not a virtual file"),
+                    format_args!("choose one of {}, /sys/block/DISK/stat", names().join(", ")),
                 )
             })
     }
@@ -122,10 +122,12 @@ pub fn run(view: &View, name: Option<&str>, json: bool, out: &mut dyn Write) -> 
     out.write_all(&text)?;
     out.flush()?;
     // If a setting leaves the file to the host, do not warn about it.
-    let asked_for = matches!(item, Item::File(MachineFile::Uptime)) && !settings.container_time;
-    if let Some((trouble, _)) = passed_through.filter(|_| !asked_for) {
-        let why = String::from_utf8_lossy(trouble.text()).into_owned();
-        anstream::eprintln!("proclens: {name}: the host's own, as a program gets it: {why}");
+    let by_name = matches!(item, Item::File(MachineFile::Uptime)) && !settings.container_time;
+    if let Some((kind, _)) = passed_through.filter(|_| !by_name) {
+        let why = String::from_utf8_lossy(kind.text()).into_owned();
+        anstream::eprintln!(
+            "proclens: {name}: the host's own content, as a program reads it: {why}"
+        );
     }
     Ok(())
 }
@@ -144,9 +146,9 @@ fn sysinfo(
     };
     let mut passed_through = None;
     if settings.on {
-        let told =
-            view.ask(|view, mut arena| content::sysinfo(view, settings, &mut arena, &mut info));
-        passed_through = told.err();
+        let replaced =
+            view.compute(|view, mut arena| content::sysinfo(view, settings, &mut arena, &mut info));
+        passed_through = replaced.err();
     }
     let [one, five, fifteen] = info.loads.map(|load| hundredths((load * 100) >> 16));
     writeln!(out, "uptime    {}", info.uptime)?;

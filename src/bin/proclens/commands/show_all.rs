@@ -36,7 +36,7 @@ pub struct Row {
     pub container: String,
     /// The engine's name for the container; else as `container`.
     pub name: String,
-    /// Empty if no engine tells.
+    /// Empty if no engine has one.
     pub image: String,
     pub cgroup: String,
     /// The process that represents it.

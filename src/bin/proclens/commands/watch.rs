@@ -74,7 +74,7 @@ impl Watch<'_> {
     /// The percentage of the last ten seconds in which some task waited for `resource`; `None` if the
     /// kernel does not report it.
     fn pressure(&self, resource: &str) -> Option<f64> {
-        let text = self.view.ask(|view, mut arena| {
+        let text = self.view.compute(|view, mut arena| {
             let unreadable = |errno| (ErrorKind::Unreadable, errno);
             let cgroups = view.cgroups(&mut arena).map_err(unreadable)?;
             let dir = [Controller::Cpu, Controller::Memory]

@@ -68,8 +68,8 @@ struct Listed {
 
 /// Sockets of Docker and Podman.
 const SOCKETS: [&str; 2] = ["run/docker.sock", "run/podman/podman.sock"];
-/// An engine that does not answer within this time is left out.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// An engine that does not respond within this time is left out.
+const TIMEOUT: Duration = Duration::from_millis(200);
 
 impl Engines {
     /// Reads the names of the containers with these cgroups from the state below `root` (`/` on a machine).
@@ -93,7 +93,7 @@ impl Engines {
                 self.read_podman(&entry.path(), &ids);
             }
         }
-        // What no engine knew at the last reading belongs to another engine: do not ask for it again.
+        // What no engine knew at the last reading belongs to another engine: do not look it up again.
         let unknown = self.without_name(&ids);
         if unknown.is_subset(&self.unknown) {
             return;
@@ -162,17 +162,17 @@ impl Engines {
     }
 }
 
-/// The answer of the engine behind `socket` to `GET /containers/json`, without its head.
+/// The response of the engine behind `socket` to `GET /containers/json`, without its head.
 fn containers_of(socket: &Path) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     // HTTP 1.0: the engine sends the list in one piece and closes the connection.
     stream.write_all(b"GET /containers/json HTTP/1.0\r\nHost: engine\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(16 << 20).read_to_end(&mut answer)?;
-    let head = answer.windows(4).position(|four| four == b"\r\n\r\n");
-    Ok(answer.split_off(head.map_or(answer.len(), |head| head + 4)))
+    let mut response = Vec::new();
+    stream.take(16 << 20).read_to_end(&mut response)?;
+    let head = response.windows(4).position(|four| four == b"\r\n\r\n");
+    Ok(response.split_off(head.map_or(response.len(), |head| head + 4)))
 }
 
 /// The 64 hexadecimal digits in `docker-ID.scope`, `libpod-ID.scope` or `ID`.

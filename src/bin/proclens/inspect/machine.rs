@@ -44,7 +44,7 @@ pub struct Time {
     pub nice: f64,
     pub system: f64,
     pub idle: f64,
-    /// Time that the quota or neighbours withheld from the container.
+    /// Time that the quota or neighbours took away from the container.
     pub steal: f64,
     /// The neighbours' part of steal.
     pub neighbours: f64,
@@ -67,7 +67,7 @@ impl Machine {
         let part = |file: MachineFile| {
             Failure::new(
                 file.path().to_string_lossy(),
-                "this kernel writes it in a form not known here",
+                "this kernel writes it in an unknown format",
             )
         };
         let cpus = CpuList::parse(text(MachineFile::CpuOnline)?.as_bytes())
@@ -77,7 +77,7 @@ impl Machine {
         // Read after `stat`, so that steal that is newer than that text does not count as the neighbours'.
         // Outside a container there is no steal of either.
         let quota = view
-            .ask(|view, mut arena| content::steal_of_quota(view, settings, &mut arena))
+            .compute(|view, mut arena| content::steal_of_quota(view, settings, &mut arena))
             .map_or(time.steal, |ticks| ticks as f64 / USER_HZ);
         time.neighbours = (time.steal - quota).max(0.0);
         Ok(Machine {

@@ -100,7 +100,8 @@ pub struct Number<T> {
 #[derive(Debug, Serialize)]
 pub struct Source {
     pub path: String,
-    pub says: String,
+    #[serde(rename = "says")]
+    pub excerpt: String,
 }
 
 /// The container's sampler. Times are in seconds before now.
@@ -132,11 +133,11 @@ impl Report {
         let sources = view.sources();
         let settings = &sources.settings();
         let machine = Machine::of(view, settings)?;
-        let teller = Teller { view, settings };
-        let (cgroups, pid_namespace) = teller.cgroups();
-        let cpu_numbers = view.ask(|_, mut arena| teller.cpu_numbers(&mut arena));
+        let explainer = Explainer { view, settings };
+        let (cgroups, pid_namespace) = explainer.cgroups();
+        let cpu_numbers = view.compute(|_, mut arena| explainer.cpu_numbers(&mut arena));
         let sampler = view
-            .ask(|_, mut arena| teller.sampler(&mut arena))
+            .compute(|_, mut arena| explainer.sampler(&mut arena))
             .ok()
             .flatten();
         Ok(Report {
@@ -145,14 +146,14 @@ impl Report {
             target: target(view.target()),
             cgroups,
             pid_namespace,
-            cpus: teller.number(machine.cpus, CPU_LINES, |t, arena| t.cpus(arena)),
+            cpus: explainer.number(machine.cpus, CPU_LINES, |t, arena| t.cpus(arena)),
             cpu_numbers: cpu_numbers.unwrap_or(CpuNumbers {
                 shown: "unknown".to_owned(),
                 allowed: "unknown".to_owned(),
                 possible: 0,
             }),
-            memory: teller.number(machine.memory, MEMORY_LINES, |t, arena| t.memory(arena)),
-            swap: teller.number(
+            memory: explainer.number(machine.memory, MEMORY_LINES, |t, arena| t.memory(arena)),
+            swap: explainer.number(
                 SwapValue {
                     total: machine.memory.swap_total,
                     free: machine.memory.swap_free,
@@ -160,12 +161,12 @@ impl Report {
                 SWAP_LINES,
                 |t, arena| t.swap(arena),
             ),
-            cpu_time: teller.number(machine.time, CPU_LINES, |t, arena| t.cpu_time(arena)),
-            load: teller.number(machine.load, CPU_LINES, |t, arena| {
+            cpu_time: explainer.number(machine.time, CPU_LINES, |t, arena| t.cpu_time(arena)),
+            load: explainer.number(machine.load, CPU_LINES, |t, arena| {
                 t.load(sampler.as_ref(), arena)
             }),
             sampler,
-            uptime: teller.number(machine.uptime, &[START], |t, arena| t.uptime(arena)),
+            uptime: explainer.number(machine.uptime, &[START], |t, arena| t.uptime(arena)),
             settings: sources.given(),
         })
     }
@@ -207,21 +208,21 @@ const SWAP_LINES: &[&str] = &[
     "SwapFree:",
 ];
 
-type Told = std::result::Result<(&'static str, Vec<String>), error::Failure>;
+type Explained = std::result::Result<(&'static str, Vec<String>), error::Failure>;
 type Arena<'m> = proclens::mem::Arena<'m>;
 
 /// Computes each number with the library's code, and describes where it came from.
-struct Teller<'v> {
+struct Explainer<'v> {
     view: &'v View,
     settings: &'v Settings<'v>,
 }
 
-impl Teller<'_> {
+impl Explainer<'_> {
     fn number<T>(
         &self,
         value: T,
         lines: &[&str],
-        tell: impl Fn(&Self, &mut Arena) -> Told,
+        explain: impl Fn(&Self, &mut Arena) -> Explained,
     ) -> Number<T> {
         if !self.settings.on {
             return Number {
@@ -231,28 +232,28 @@ impl Teller<'_> {
                 files: Vec::new(),
             };
         }
-        let told = self.view.ask(|_, mut arena| tell(self, &mut arena));
-        let (rule, because) = told.unwrap_or_else(|(trouble, errno)| {
-            let mut why = String::from_utf8_lossy(trouble.text()).into_owned();
+        let explained = self.view.compute(|_, mut arena| explain(self, &mut arena));
+        let (rule, because) = explained.unwrap_or_else(|(kind, errno)| {
+            let mut why = String::from_utf8_lossy(kind.text()).into_owned();
             if errno.0 != 0 {
                 let error = std::io::Error::from_raw_os_error(errno.0);
                 why = format!("{why} ({})", crate::output::failure::reason(&error));
             }
             (
                 "host",
-                vec![format!("{why}: the kernel's own answer is given")],
+                vec![format!("{why}: the kernel's own value is shown")],
             )
         });
         Number {
             value,
             rule,
             because,
-            files: worth_saying(&self.view.reads(), lines),
+            files: excerpts(&self.view.reads(), lines),
         }
     }
 
     fn cgroups(&self) -> (Vec<Cgroup>, &'static str) {
-        let found = self.view.ask(|view, mut arena| {
+        let found = self.view.compute(|view, mut arena| {
             let cgroups = view.cgroups(&mut arena).map_err(unreadable)?;
             let cgroups = Controller::ALL
                 .iter()
@@ -279,7 +280,7 @@ impl Teller<'_> {
         found.unwrap_or((Vec::new(), "host"))
     }
 
-    fn cpus(&self, arena: &mut Arena) -> Told {
+    fn cpus(&self, arena: &mut Arena) -> Explained {
         let cgroups = self.view.cgroups(arena).map_err(unreadable)?;
         let (cpus, level) = cpu::cpus(self.view, &cgroups, self.settings, arena)?;
         let allowed = cpus.list.count();
@@ -380,7 +381,7 @@ impl Teller<'_> {
         )
     }
 
-    fn memory(&self, arena: &mut Arena) -> Told {
+    fn memory(&self, arena: &mut Arena) -> Explained {
         let cgroups = self.view.cgroups(arena).map_err(unreadable)?;
         let host = self.host_meminfo(arena)?;
         let memory = memory::memory(self.view, &cgroups, self.settings, true, arena)?;
@@ -424,7 +425,7 @@ impl Teller<'_> {
         })
     }
 
-    fn swap(&self, arena: &mut Arena) -> Told {
+    fn swap(&self, arena: &mut Arena) -> Explained {
         let cgroups = self.view.cgroups(arena).map_err(unreadable)?;
         let host = self.host_meminfo(arena)?;
         let memory = memory::memory(
@@ -438,7 +439,7 @@ impl Teller<'_> {
             _ if host.swap_total == 0 => ("host", vec!["the host has none".to_owned()]),
             Swap::Unaccounted => (
                 "host",
-                vec!["the kernel does not count swap for cgroups: the host's".to_owned()],
+                vec!["the kernel does not count swap for cgroups: the host's values".to_owned()],
             ),
             Swap::Counted { limit, used } if limit >= host.swap_total => (
                 "host",
@@ -457,7 +458,7 @@ impl Teller<'_> {
         })
     }
 
-    fn cpu_time(&self, arena: &mut Arena) -> Told {
+    fn cpu_time(&self, arena: &mut Arena) -> Explained {
         let cgroups = self.view.cgroups(arena).map_err(unreadable)?;
         let (cpus, level) = cpu::cpus(self.view, &cgroups, self.settings, arena)?;
         let time = cpu::cpu_time(
@@ -478,7 +479,7 @@ impl Teller<'_> {
         )];
         if time.nr_throttled > 0 {
             because.push(format!(
-                "its quota ran out in {} periods and held its threads back for {} together: steal is the part above the quota that {} CPUs could have given",
+                "its quota ran out in {} periods and throttled its threads for {} in all: steal is the part above the quota that {} CPUs could have run",
                 time.nr_throttled,
                 seconds(time.throttled_us),
                 cpus.count
@@ -486,18 +487,18 @@ impl Teller<'_> {
         }
         match time.pressure.and_then(|waited| waited.full_us) {
             Some(us) => because.push(format!(
-                "for {} its threads waited while none of them ran on their CPU (full in cpu.pressure, averaged over its CPUs): what the quota does not explain of it is the neighbours' part of steal",
+                "its threads waited for {} while none of them ran on their CPU (full in cpu.pressure, averaged over its CPUs): the part that the quota does not explain is the neighbours' part of steal",
                 seconds(us)
             )),
             None => because.push(
-                "the kernel does not count how long its threads waited for neighbours: that is idle here"
+                "the kernel does not count how long its threads waited for neighbours: that time is idle here"
                     .to_owned(),
             ),
         }
         Ok(("container", because))
     }
 
-    fn load(&self, sampler: Option<&Sampler>, arena: &mut Arena) -> Told {
+    fn load(&self, sampler: Option<&Sampler>, arena: &mut Arena) -> Explained {
         let cgroups = self.view.cgroups(arena).map_err(unreadable)?;
         cgroups.dir_or_root(Controller::Cpuacct, self.settings.cpus.is_some())?;
         let tasks = self
@@ -513,7 +514,7 @@ impl Teller<'_> {
         let rule = match sampler {
             None => {
                 because.push(
-                    "no sampler has ever counted: bridged from CPU time since the container started"
+                    "no sampler has ever counted: extrapolated from CPU time since the container started"
                         .to_owned(),
                 );
                 because.push(self.no_sampler(&cgroups, arena));
@@ -531,11 +532,11 @@ impl Teller<'_> {
             }
             Some(found) => {
                 because.push(if found.estimated {
-                    "no sampler runs: its readers bridge the averages from CPU time and keep them"
+                    "no sampler runs: each reader extrapolates the averages from CPU time and stores them"
                         .to_owned()
                 } else {
                     format!(
-                        "the sampler is gone: the last {} are bridged from CPU time",
+                        "the sampler has ended: the last {} are extrapolated from CPU time",
                         ago(found.last_sample_seconds)
                     )
                 });
@@ -575,9 +576,9 @@ impl Teller<'_> {
             }
         }
         if !self.view.has_state(cgroups, self.settings, arena) {
-            return "one starts when a program with the library asks for the load and can keep a state file in /dev/shm, /run, /tmp or PROCLENS_STATE; there is none yet".to_owned();
+            return "one starts when a program with the library reads the load and can create a state file in /dev/shm, /run, /tmp or PROCLENS_STATE; there is none yet".to_owned();
         }
-        "one starts when a program with the library asks for the load".to_owned()
+        "one starts when a program with the library reads the load".to_owned()
     }
 
     /// The state that the container's sampler left, and its process.
@@ -604,9 +605,12 @@ impl Teller<'_> {
         }))
     }
 
-    fn uptime(&self, arena: &mut Arena) -> Told {
+    fn uptime(&self, arena: &mut Arena) -> Explained {
         if !self.settings.container_time {
-            return Ok(("setting", vec!["PROCLENS_TIME=host: the host's".to_owned()]));
+            return Ok((
+                "setting",
+                vec!["PROCLENS_TIME=host: the host's value".to_owned()],
+            ));
         }
         let cgroups = self.view.cgroups(arena).map_err(unreadable)?;
         cgroups.dir_or_root(Controller::Cpuacct, self.settings.cpus.is_some())?;
@@ -704,12 +708,12 @@ fn above(dir: CgroupDir, level: &[u8]) -> String {
     match up {
         0 => name,
         1 => format!("{name} (the parent)"),
-        up => format!("{name} ({up} levels up)"),
+        up => format!("{name} ({up} cgroups up)"),
     }
 }
 
 /// Files of cgroups and of the machine, each once, with the lines of interest.
-fn worth_saying(reads: &[Read], lines: &[&str]) -> Vec<Source> {
+fn excerpts(reads: &[Read], lines: &[&str]) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
     for read in reads {
         let about_where = ["/mountinfo", "/cgroup"]
@@ -718,7 +722,7 @@ fn worth_saying(reads: &[Read], lines: &[&str]) -> Vec<Source> {
         if about_where || sources.iter().any(|s| s.path == read.path) {
             continue;
         }
-        let says = if read.path.ends_with("/stat") && !lines.contains(&START) {
+        let excerpt = if read.path.ends_with("/stat") && !lines.contains(&START) {
             continue;
         } else if read.path.ends_with("/stat") {
             // For a task's stat, keep the field with the start time.
@@ -740,10 +744,10 @@ fn worth_saying(reads: &[Read], lines: &[&str]) -> Vec<Source> {
         } else {
             read.text.clone()
         };
-        if !says.is_empty() {
+        if !excerpt.is_empty() {
             sources.push(Source {
                 path: read.path.clone(),
-                says,
+                excerpt,
             });
         }
     }

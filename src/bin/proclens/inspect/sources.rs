@@ -2,7 +2,7 @@
 //! and the order ([`proclens::settings`]).
 
 use crate::inspect::processes;
-use proclens::runtime::config::{FILE, FILE_ROOM};
+use proclens::runtime::config::{FILE, MOST_OF_FILE};
 use proclens::settings::{NAMES, Settings};
 use proclens::sys::{self, Errno};
 use proclens::text::{cut, lines, trim};
@@ -17,7 +17,7 @@ pub struct Sources {
     path: PathBuf,
     file: Vec<u8>,
     /// Why the file is incomplete or unreadable.
-    trouble: Option<String>,
+    problem: Option<String>,
     environment: Vec<Vec<u8>>,
 }
 
@@ -48,7 +48,7 @@ impl Sources {
         });
         let file = sys::open_regular(FILE)
             .and_then(|file| {
-                let mut text = vec![0; FILE_ROOM + 1];
+                let mut text = vec![0; MOST_OF_FILE + 1];
                 let length = sys::read(file.raw(), &mut text)?;
                 text.truncate(length);
                 Ok(text)
@@ -62,7 +62,7 @@ impl Sources {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         Sources::new(
             &PathBuf::from(format!("/proc/{pid}/root")),
-            processes::file_inside(pid, FILE, FILE_ROOM + 1),
+            processes::file_inside(pid, FILE, MOST_OF_FILE + 1),
             environment.split(|b| *b == 0).map(<[u8]>::to_vec),
         )
     }
@@ -72,7 +72,7 @@ impl Sources {
         Sources {
             path: PathBuf::new(),
             file: Vec::new(),
-            trouble: None,
+            problem: None,
             environment: Vec::new(),
         }
     }
@@ -84,23 +84,23 @@ impl Sources {
     ) -> Sources {
         let name = FILE.to_string_lossy();
         let path = root.join(name.trim_start_matches('/'));
-        let mut trouble = None;
+        let mut problem = None;
         let mut file = file.unwrap_or_else(|error| {
             if error.raw_os_error() == Some(Errno::MALFORMED.0) {
-                trouble = Some("is not a regular file".to_owned());
+                problem = Some("is not a regular file".to_owned());
             } else if error.kind() != io::ErrorKind::NotFound {
-                trouble = Some(crate::output::failure::reason(&error));
+                problem = Some(crate::output::failure::reason(&error));
             }
             Vec::new()
         });
-        if file.len() > FILE_ROOM {
-            file.truncate(FILE_ROOM);
-            trouble = Some(format!("only its first {FILE_ROOM} bytes are read"));
+        if file.len() > MOST_OF_FILE {
+            file.truncate(MOST_OF_FILE);
+            problem = Some(format!("only its first {MOST_OF_FILE} bytes are read"));
         }
         Sources {
             path,
             file,
-            trouble,
+            problem,
             environment: environment
                 .filter(|entry| entry.starts_with(b"PROCLENS"))
                 .collect(),
@@ -113,9 +113,9 @@ impl Sources {
     }
 
     /// What is wrong with the file as a whole.
-    pub fn trouble(&self) -> Option<String> {
-        let trouble = self.trouble.as_ref()?;
-        Some(format!("{}: {trouble}", self.path.display()))
+    pub fn problem(&self) -> Option<String> {
+        let problem = self.problem.as_ref()?;
+        Some(format!("{}: {problem}", self.path.display()))
     }
 
     /// Every setting that was made, those of the file first.
@@ -151,8 +151,8 @@ impl Sources {
                     setting.used = false;
                     setting.overridden = true;
                     setting.reason = Some(match source.as_str() {
-                        "environment" => "the environment says otherwise".to_owned(),
-                        _ => "a later line says otherwise".to_owned(),
+                        "environment" => "the environment overrides it".to_owned(),
+                        _ => "a later line overrides it".to_owned(),
                     });
                 }
                 None => later.push((setting.name.clone(), setting.source.clone())),
@@ -174,7 +174,10 @@ fn given(entry: &[u8], source: &str, used: bool) -> Given {
         Some(known) => format!("takes {}", known.values),
         None => {
             let names = NAMES.map(|n| variable(n.name));
-            format!("there is no such setting; there are {}", names.join(", "))
+            format!(
+                "there is no such setting; choose one of {}",
+                names.join(", ")
+            )
         }
     });
     Given {
@@ -205,7 +208,7 @@ mod tests {
         let sources = Sources {
             path: PathBuf::from("/etc/proclens.conf"),
             file: b"# x\ncpus = 1\ncpus = 2\nmemory = lots\ntime=host\n".to_vec(),
-            trouble: None,
+            problem: None,
             environment: vec![
                 b"PROCLENS_CPUS=3".to_vec(),
                 b"PROCLENS_COLOUR=red".to_vec(),

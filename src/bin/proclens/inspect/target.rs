@@ -44,7 +44,7 @@ impl Target {
         let theirs = fs::read_link(&namespace).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Failure::new(
                 format_args!("/proc/{pid}: no such process"),
-                "`proclens show --all` lists what runs",
+                "`proclens show --all` lists the running containers",
             ),
             _ => Failure::of_file(&namespace, &error),
         })?;
@@ -99,7 +99,7 @@ impl Target {
         if membership.is_empty() || name.is_empty() {
             return Err(Failure::new(
                 format_args!("{name}: no such cgroup"),
-                "give a path as in /proc/PID/cgroup or a directory below /sys/fs/cgroup",
+                "name a path as in /proc/PID/cgroup or a directory below /sys/fs/cgroup",
             ));
         }
         let oldest = directories
@@ -129,7 +129,7 @@ impl Target {
                 path, directories, ..
             } if !directories.iter().any(|directory| directory.is_dir()) => Err(Failure::new(
                 format_args!("{path}: the cgroup was removed"),
-                "`proclens show --all` lists what runs",
+                "`proclens show --all` lists the running containers",
             )),
             _ => Ok(()),
         }

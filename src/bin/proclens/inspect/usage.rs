@@ -29,7 +29,7 @@ pub struct Usage {
 #[derive(Clone, Copy)]
 pub struct Cpu {
     pub busy_us: u64,
-    /// Periods in which the quota ran out, and the time that was withheld; `None` without a quota.
+    /// Periods in which the quota ran out, and the time that was throttled; `None` without a quota.
     pub throttled: Option<(u64, u64)>,
     pub at: Instant,
 }
@@ -66,7 +66,7 @@ impl Resource {
 /// as much. It is repeated.
 const PROMPT: Duration = Duration::from_millis(1);
 
-type Answer<T> = std::result::Result<T, Failure>;
+type Counted<T> = std::result::Result<T, Failure>;
 
 impl Usage {
     pub fn read(view: &View) -> Result<Usage> {
@@ -79,7 +79,7 @@ impl Usage {
         // First, because its moment matters for rates.
         let cpu = Cpu::read(view);
         let machine = Machine::of(view, &settings)?;
-        let counted = view.ask(|view, mut arena| {
+        let counted = view.compute(|view, mut arena| {
             let cgroups = cgroups(view, &mut arena)?;
             let cgroups = &cgroups;
             let memory = memory::memory(view, cgroups, &settings, true, &mut arena.reborrow());
@@ -131,7 +131,7 @@ impl Cpu {
     pub fn read(view: &View) -> Option<Cpu> {
         let sources = view.sources();
         let settings = sources.settings();
-        view.ask(|view, mut arena| {
+        view.compute(|view, mut arena| {
             let cgroups = cgroups(view, &mut arena)?;
             cpu_time(view, &cgroups, &settings, &mut arena)
         })
@@ -146,7 +146,7 @@ impl Cpu {
     }
 }
 
-fn cgroups<'m>(view: &View, arena: &mut Arena<'m>) -> Answer<ContainerCgroups<'m>> {
+fn cgroups<'m>(view: &View, arena: &mut Arena<'m>) -> Counted<ContainerCgroups<'m>> {
     view.cgroups(arena)
         .map_err(|errno| (ErrorKind::Unreadable, errno))
 }
@@ -156,7 +156,7 @@ fn cpu_time<'m>(
     cgroups: &ContainerCgroups<'m>,
     settings: &Settings,
     arena: &mut Arena<'m>,
-) -> Answer<Cpu> {
+) -> Counted<Cpu> {
     let (cpus, level) = cpu::cpus(view, cgroups, settings, arena)?;
     let mut left = 3;
     loop {
@@ -178,9 +178,9 @@ fn cpu_time<'m>(
 }
 
 /// `None` for what the cgroup does not count. An error where the memory block is too small, so that
-/// [`View::ask`] tries a larger one.
-fn if_counted<T>(answer: Answer<T>) -> Answer<Option<T>> {
-    match answer {
+/// [`View::compute`] tries a larger one.
+fn if_counted<T>(counted: Counted<T>) -> Counted<Option<T>> {
+    match counted {
         Ok(value) => Ok(Some(value)),
         Err((_, errno)) if errno == Errno::BUFFER_TOO_SMALL => Err((ErrorKind::NoMemory, errno)),
         Err(_) => Ok(None),

@@ -78,7 +78,7 @@ struct LocatedDir {
     version: Version,
     root: bool,
     directory: Vec<u8>,
-    top: usize,
+    mount_point_length: usize,
 }
 
 impl Located {
@@ -87,7 +87,7 @@ impl Located {
             version: dir.version,
             root: dir.root,
             directory: dir.directory.to_vec(),
-            top: dir.top,
+            mount_point_length: dir.mount_point_length,
         };
         Located {
             dirs: cgroups.dirs.map(|dir| dir.map(copy)),
@@ -110,7 +110,7 @@ impl Located {
                 version: dir.version,
                 root: dir.root,
                 directory: copy(&dir.directory, arena)?,
-                top: dir.top,
+                mount_point_length: dir.mount_point_length,
             });
         }
         Ok(cgroups)
@@ -133,8 +133,8 @@ impl View {
         }
     }
 
-    /// Finds the container's cgroups and the sources of its settings now. Every later question uses them, until
-    /// the next call: that saves a look at the target's mounts and its environment for each question.
+    /// Finds the container's cgroups and the sources of its settings now. All computations use them until the
+    /// next call, so the target's mounts and its environment are read once.
     pub fn locate(&self) -> std::result::Result<(), error::Failure> {
         *self.located.borrow_mut() = None;
         let sources = self.sources();
@@ -144,7 +144,7 @@ impl View {
                 .map(|cgroups| Located::new(&cgroups, Arc::clone(&sources)))
                 .map_err(|errno| (ErrorKind::Unreadable, errno))
         };
-        let located = self.at_one_moment(|| self.ask(find))?;
+        let located = self.at_one_moment(|| self.compute(find))?;
         *self.located.borrow_mut() = Some(located);
         Ok(())
     }
@@ -153,16 +153,16 @@ impl View {
         &self.target
     }
 
-    /// Runs `questions`. Each file is read once for all of them: they are about the same moment, and cost
-    /// less.
-    pub fn at_one_moment<T>(&self, questions: impl FnOnce() -> T) -> T {
+    /// Runs `work`, within which each file is read once. So all its values are of the same moment, and it
+    /// costs less.
+    pub fn at_one_moment<T>(&self, work: impl FnOnce() -> T) -> T {
         *self.moment.borrow_mut() = Some(Moment::default());
-        let answer = questions();
+        let result = work();
         *self.moment.borrow_mut() = None;
-        answer
+        result
     }
 
-    /// Lets a new moment begin, if the questions are about one.
+    /// Within [`View::at_one_moment`], begins a new moment.
     pub fn forget_moment(&self) {
         if let Some(moment) = &mut *self.moment.borrow_mut() {
             *moment = Moment::default();
@@ -181,20 +181,20 @@ impl View {
         })
     }
 
-    /// Runs `question` with a memory block of its own, and clears the recorded reads first.
-    pub fn ask<T>(
+    /// Runs `work` with a memory block of its own, and clears the recorded reads first.
+    pub fn compute<T>(
         &self,
-        mut question: impl FnMut(&View, Arena) -> std::result::Result<T, error::Failure>,
+        mut work: impl FnMut(&View, Arena) -> std::result::Result<T, error::Failure>,
     ) -> std::result::Result<T, error::Failure> {
         self.reads.borrow_mut().clear();
         work_in_block(
             |errno| (ErrorKind::NoMemory, errno),
             |(_, errno)| *errno == Errno::BUFFER_TOO_SMALL,
-            |arena| question(self, arena),
+            |arena| work(self, arena),
         )
     }
 
-    /// The files that were read for the last question.
+    /// The files that the last [`View::compute`] read.
     pub fn reads(&self) -> Vec<Read> {
         self.reads.borrow().clone()
     }
@@ -233,7 +233,7 @@ impl View {
         path: &CStr,
         needs_host: bool,
         settings: &Settings,
-        answer: impl Fn(&View, &[u8], Arena) -> std::result::Result<Vec<u8>, error::Failure>,
+        render: impl Fn(&View, &[u8], Arena) -> std::result::Result<Vec<u8>, error::Failure>,
     ) -> Result<Text> {
         let host = |arena: &mut Arena| {
             self.read_long(path, arena)
@@ -241,19 +241,19 @@ impl View {
                 .map_err(|e| (ErrorKind::Unreadable, e))
         };
         let of_kernel = || {
-            let text = self.ask(|_, mut arena| host(&mut arena));
+            let text = self.compute(|_, mut arena| host(&mut arena));
             self.target.is_there()?;
-            text.map_err(|failure| Failure::of_question(&path.to_string_lossy(), failure))
+            text.map_err(|failure| Failure::no_value(&path.to_string_lossy(), failure))
         };
         if !settings.on {
             return Ok((of_kernel()?, None));
         }
-        let of_container = self.ask(|view, mut arena| {
+        let of_container = self.compute(|view, mut arena| {
             let host = match needs_host {
                 true => host(&mut arena)?,
                 false => Vec::new(),
             };
-            answer(view, &host, arena)
+            render(view, &host, arena)
         });
         match of_container {
             Ok(text) => Ok((text, None)),
@@ -446,9 +446,9 @@ impl View {
 }
 
 fn copy<'m>(text: &[u8], arena: &mut Arena<'m>) -> std::result::Result<&'m [u8], Errno> {
-    let piece = arena.alloc(text.len())?;
-    piece.copy_from_slice(text);
-    Ok(piece)
+    let copy = arena.alloc(text.len())?;
+    copy.copy_from_slice(text);
+    Ok(copy)
 }
 
 impl Kernel for View {
@@ -510,7 +510,7 @@ impl Kernel for View {
         let mut cgroups = locate::locate(self, arena)?;
         for dir in cgroups.dirs.iter_mut().flatten() {
             dir.directory = copy(&[self.root.as_bytes(), dir.directory].concat(), arena)?;
-            dir.top += self.root.len();
+            dir.mount_point_length += self.root.len();
         }
         Ok(cgroups)
     }
@@ -566,7 +566,7 @@ impl Kernel for View {
             return Live::default().load(cgroups, sample, tasks, settings, arena);
         }
         match self.sampled(cgroups, sample.age_us, settings, arena) {
-            Some(found) => found.averages.bridge(&Reading::of(sample)).load,
+            Some(found) => found.averages.extrapolate(&Reading::of(sample)).load,
             None => average::from_start(sample),
         }
     }

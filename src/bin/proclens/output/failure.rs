@@ -63,7 +63,7 @@ impl Failure {
     }
 
     /// A value that the library could not give.
-    pub fn of_question(what: &str, (kind, errno): error::Failure) -> Failure {
+    pub fn no_value(what: &str, (kind, errno): error::Failure) -> Failure {
         Failure::NoValue {
             what: what.to_owned(),
             kind,
@@ -74,13 +74,14 @@ impl Failure {
     fn text(&self) -> String {
         match self {
             Failure::ReaderGone => String::new(),
-            Failure::Output(error) => format!(
-                "standard output: {}: is there space left where it goes?",
-                reason(error)
-            ),
+            Failure::Output(error) => {
+                format!("standard output: {}: is there space left?", reason(error))
+            }
             Failure::Invalid { what, remedy } => format!("{what}: {remedy}"),
             Failure::Ended(pid) => {
-                format!("process {pid} has ended: `proclens show --all` lists what runs")
+                format!(
+                    "process {pid} has ended: `proclens show --all` lists the running containers"
+                )
             }
             Failure::File { path, error } => {
                 let remedy = match error.kind() {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A request must arrive within this time, and its answer be read within this time after it is ready.
+/// A request must arrive within this time, and its response be read within this time after it is ready.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest request line with all headers.
 const LONGEST_HEAD: usize = 8 << 10;
@@ -23,7 +23,7 @@ pub struct Request {
     pub accept: String,
 }
 
-/// The answer to a request.
+/// The response to a request.
 pub struct Response {
     /// 200, or 500 with the reason as text.
     pub status: u16,
@@ -64,7 +64,7 @@ pub fn serve(
         // Without a thread the connection is closed: it is dropped with the closure.
         let _ = thread::Builder::new().spawn(move || {
             // A failure means that the client has gone or is too slow. Only the client suffers.
-            let _ = answer(&connection.stream, path, &*page);
+            let _ = respond(&connection.stream, path, &*page);
         });
     }
 }
@@ -118,7 +118,7 @@ impl Drop for Connection {
     }
 }
 
-fn answer(stream: &TcpStream, path: &str, page: &impl Fn(&Request) -> Response) -> io::Result<()> {
+fn respond(stream: &TcpStream, path: &str, page: &impl Fn(&Request) -> Response) -> io::Result<()> {
     let stream = &mut Timed {
         stream,
         end: Instant::now() + DEADLINE,
@@ -174,7 +174,7 @@ fn answer(stream: &TcpStream, path: &str, page: &impl Fn(&Request) -> Response) 
     stream.write_all(text.as_bytes())?;
     stream.stream.shutdown(Shutdown::Write)?;
     if with_body || response.status != 200 {
-        // A close before the client's last byte is read would take the answer away from the client.
+        // A close before the client's last byte is read would discard the response before the client reads it.
         stream.end = stream.end.min(Instant::now() + Duration::from_secs(1));
         io::copy(&mut stream.take(1 << 20), &mut io::sink())?;
     }

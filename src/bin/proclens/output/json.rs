@@ -3,15 +3,15 @@
 
 /// `explain --json` and `show --json`.
 pub const REPORT: &str = "\
-JSON, one object. Bytes and seconds; fields may be added, another `schema` says that one went
-or changed its meaning:
+JSON, one object. Bytes and seconds; fields may be added; another number in `schema` means that a
+field was removed or changed its meaning:
   schema         1
   version        of proclens
-  subject        whose numbers these are, in words
+  subject        the target, in words
   cgroups[]      controller, version (1 or 2), directory, host (true: the host's own, no limit)
   pid_namespace  own, host
   cpus           value: a number
-  cpu_numbers    shown and allowed CPUs as lists, possible (how many the kernel has room for)
+  cpu_numbers    shown and allowed CPUs as lists, possible (how many the kernel supports)
   memory         value: total, free, available, cached, shared
   swap           value: total, free
   cpu_time       value: user, nice, system, idle, steal, neighbours (their part of steal)
@@ -24,15 +24,15 @@ or changed its meaning:
 Each number from cpus to uptime also has
   rule           quota, cpuset, limit, setting, container, sampler, bridged, host, off
   because[]      the same in sentences, the deciding one first
-  files[]        path, says: what was read for it";
+  files[]        path, says: the part of the file that matters";
 
 /// `show --all --json`.
 pub const CONTAINERS: &str = "\
 JSON of --all, a list of objects. Bytes and seconds; fields may be added:
   container      the short identifier, or the cgroup's last name
-  name, image    as Docker or Podman tells; else as container, and empty
+  name, image    from Docker or Podman; else as container, and empty
   cgroup         as in /proc/PID/cgroup
-  pid            the process that stands for it
+  pid            the process that represents it
   cpus           what its programs count
   cpu_percent    over a fifth of a second; 100 is one CPU
   cpu_usage_seconds  CPU time used since the start
@@ -47,8 +47,8 @@ JSON of --all, a list of objects. Bytes and seconds; fields may be added:
 
 /// `check --json`.
 pub const CHECK: &str = "\
-JSON, one object; fields may be added, another `schema` says that one went or changed its
-meaning:
+JSON, one object; fields may be added; another number in `schema` means that a field was
+removed or changed its meaning:
   schema         1
   active         true: the library works there
   findings[]     level (good, note, problem), what, remedy (null if there is nothing to do)";

@@ -53,7 +53,7 @@ pub fn run(
     let json = begins_as_json.then(|| json_documents(text, change));
     let result = match json {
         Some(Ok(result)) => result,
-        // `{kind: Pod}` is YAML. For what is neither, the problem with the JSON text tells more.
+        // `{kind: Pod}` is YAML. For a text that is neither, the problem with the JSON is more helpful.
         Some(Err(problem)) => yaml_documents(text, change).map_err(|_| problem)?,
         None => yaml_documents(text, change)?,
     };

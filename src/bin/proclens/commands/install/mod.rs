@@ -49,7 +49,7 @@ pub fn install(root: &Path, library: Option<&Path>, out: &mut dyn Write) -> Resu
         _ => {
             return Err(Failure::new(
                 format_args!("{}: is not the library of proclens", library.display()),
-                "give libproclens.so of a release with --lib",
+                "name libproclens.so of a release with --lib",
             ));
         }
     };
@@ -81,10 +81,10 @@ pub fn install(root: &Path, library: Option<&Path>, out: &mut dyn Write) -> Resu
                 "{GOOD}written{GOOD:#}   {}: {LINE}",
                 root.name(PRELOAD)
             )?;
-            for said in already {
+            for line in already {
                 writeln!(
                     out,
-                    "{WARNING}note{WARNING:#} programs say this without the library as well: {said}"
+                    "{WARNING}note{WARNING:#} programs print this without the library as well: {line}"
                 )?;
             }
             if let Some(loader) = ["/lib/ld-linux.so.2", "/lib/ld-linux-armhf.so.3"]
@@ -96,14 +96,14 @@ pub fn install(root: &Path, library: Option<&Path>, out: &mut dyn Write) -> Resu
             {
                 writeln!(
                     out,
-                    "{WARNING}note{WARNING:#} there is {loader}: 32-bit programs will say on stderr that they cannot load the library, and run without it"
+                    "{WARNING}note{WARNING:#} there is {loader}: 32-bit programs print on stderr that they cannot load the library, and run without it"
                 )?;
             }
         }
     }
     writeln!(
         out,
-        "tried with {}; take it back with `proclens uninstall{}`",
+        "tested with {}; undo it with `proclens uninstall{}`",
         trial.program.display(),
         root.option()
     )?;
@@ -127,7 +127,7 @@ pub fn uninstall(root: &Path, out: &mut dyn Write) -> Result<()> {
             }
             writeln!(
                 out,
-                "{GOOD}taken back{GOOD:#} the line in {}",
+                "{GOOD}removed{GOOD:#} the line in {}",
                 root.name(PRELOAD)
             )?;
         }
@@ -269,7 +269,7 @@ fn read_if_any(root: &Root, path: &Path) -> Result<Option<String>> {
         Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| {
             Failure::new(
                 format_args!("{}: is no text", root.name(PRELOAD)),
-                "look at it; it is left as it is",
+                "look at it; it was not changed",
             )
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -31,8 +31,8 @@ impl Root {
         let directory = opened(path).map_err(refused)?;
         if !directory.metadata().map_err(refused)?.is_dir() {
             return Err(Failure::new(
-                format_args!("{}: is no directory", path.display()),
-                "give a root directory",
+                format_args!("{}: is not a directory", path.display()),
+                "name a root directory",
             ));
         }
         let own = identity(&directory).map_err(refused)?

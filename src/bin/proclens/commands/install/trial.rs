@@ -54,7 +54,7 @@ struct Signals(Arc<AtomicBool>);
 /// How a program ended, and the lines that it wrote to stderr.
 struct Ran {
     status: ExitStatus,
-    said: Vec<String>,
+    printed: Vec<String>,
 }
 
 /// The processor's name in the file names of a release, from the machine field of an ELF file.
@@ -117,7 +117,7 @@ impl Trial {
             format_args!(
                 "{}: {}",
                 root.path.display(),
-                seen.unwrap_or("has no program to try the library with")
+                seen.unwrap_or("has no program to test the library with")
             ),
             "set LD_PRELOAD for single programs instead (COPY the library, ENV LD_PRELOAD=…)",
         ))
@@ -134,9 +134,9 @@ impl Trial {
         let ran = Ran::of(&output);
         // The line in the file is new, so an error that an older line caused must not be ignored.
         let known = |line: &String| {
-            self.before.said.contains(line) && (preload.is_some() || !line.contains(LIBRARY))
+            self.before.printed.contains(line) && (preload.is_some() || !line.contains(LIBRARY))
         };
-        let (known, new): (Vec<_>, Vec<_>) = ran.said.into_iter().partition(known);
+        let (known, new): (Vec<_>, Vec<_>) = ran.printed.into_iter().partition(known);
         let first = new.first().or(known.first()).map_or("", String::as_str);
         match (ran.status.success(), self.before.status.success()) {
             (false, true) => {
@@ -152,7 +152,7 @@ impl Trial {
                 )));
             }
             (true, _) if !new.is_empty() => {
-                return Err(refused(format!("with the library it says: {first}")));
+                return Err(refused(format!("with the library it prints: {first}")));
             }
             _ => {}
         }
@@ -190,10 +190,10 @@ impl Signals {
 
 impl Ran {
     fn of(output: &Output) -> Ran {
-        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stderr);
         Ran {
             status: output.status,
-            said: said.lines().map(str::to_owned).collect(),
+            printed: printed.lines().map(str::to_owned).collect(),
         }
     }
 }

@@ -1,25 +1,26 @@
-//! The lock of the server's threads, which are raw threads without libc.
+//! A lock of the server's threads, which are raw threads without libc.
 
 use crate::sys;
 use core::ffi::c_int;
 use core::ptr::null;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// A lock: one thread at a time receives calls. The thread keeps the lock as long as calls take no time, so
-/// that its memory stays in the CPU cache. Before longer work it releases the lock to another thread.
+/// A lock that a thread waits for. In the server, the thread that has it receives calls. The thread keeps it
+/// as long as calls take no time, so that its memory stays in the CPU cache. Before longer work it releases
+/// the lock to another thread.
 #[derive(Default)]
-pub struct Turn(AtomicU32);
+pub struct Lock(AtomicU32);
 
 /// The locked state; dropping it releases the lock.
-pub struct Taken<'t>(&'t AtomicU32);
+pub struct Locked<'t>(&'t AtomicU32);
 
-impl Turn {
+impl Lock {
     const FREE: u32 = 0;
     const TAKEN: u32 = 1;
     const WANTED: u32 = 2;
 
     /// Waits for the lock.
-    pub fn take(&self) -> Option<Taken<'_>> {
+    pub fn take(&self) -> Option<Locked<'_>> {
         let first = self.0.compare_exchange(
             Self::FREE,
             Self::TAKEN,
@@ -31,13 +32,13 @@ impl Turn {
                 futex(&self.0, libc::FUTEX_WAIT, Self::WANTED, null());
             }
         }
-        Some(Taken(&self.0))
+        Some(Locked(&self.0))
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        if self.0.swap(Turn::FREE, Ordering::Release) == Turn::WANTED {
+        if self.0.swap(Lock::FREE, Ordering::Release) == Lock::WANTED {
             futex(self.0, libc::FUTEX_WAKE, 1, null());
         }
     }
