@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proclens::cpu_time::{Accounting, Sample};
 use proclens::mem::Arena;
 use proclens::shared_state::Store;
-use proclens::shared_state::process::ProcessAccounts;
+use proclens::shared_state::process_accounting::ProcessAccounts;
 use proclens::shared_state::record::Identity;
 use proclens::values::{CpuList, CpuPressure, CpuTime, Cpus};
 

@@ -1,22 +1,22 @@
-/* What scripts/bench times and counts: one program for everything, so that the same code runs with
- * the library, without it and on lxcfs's files. Times are nanoseconds; one result a line.
+/* measure: makes the calls that scripts/bench times and counts. One program makes all of them, so that the same
+ * code runs with the library, without it and on lxcfs's files. Times are nanoseconds; one result a line.
  *
  *   measure warm|lseek|pread N FILE...  medians of N readings: open, read, close; or read again
  *   measure first FILE                  the first reading of this process, and the pages that it
  *                                       touched for the first time
- *   measure marked N FILE|sysconf       N readings (or questions for the number of CPUs), a getppid
+ *   measure marked N FILE|sysconf       N readings (or calls for the number of CPUs), a getppid
  *                                       before each and at the end (for strace)
  *   measure page                        touching a page of new memory for the first time
- *   measure rate THREADS MS FILE        readings in a second by so many threads together
+ *   measure rate THREADS MS FILE        readings in a second by THREADS threads together
  *   measure values                      sysconf, sysinfo, getloadavg, sched_getaffinity, sched_setaffinity
  *   measure pass N                      calls that do not concern the library, the fastest of N
- *                                       batches: name, nanoseconds; a getppid before and behind (for
+ *                                       batches: name, nanoseconds; a getppid before and after (for
  *                                       strace)
  *   measure mounts N DIRECTORY          mounts N file systems there
  *   measure cycles                      time stamp counter ticks in a microsecond
  *   measure exec RUNS PROGRAM PRELOAD...   fork, exec and wait, interleaved: with the first preload,
- *                                       and how much more with each other
- *   measure many RUNS COUNT PROGRAM PRELOAD...  so many processes at once
+ *                                       and the additional time with each other preload
+ *   measure many RUNS COUNT PROGRAM PRELOAD...  the same with COUNT processes at once
  *   measure idle PRELOAD                private dirty KiB that the library adds to an idle process
  *
  * Build: cc -O2 -pthread -o measure measure.c */
@@ -124,7 +124,7 @@ static void rate(int threads, int ms, char *path) {
     printf("%ld\n", (long)(sum / ((now() - start) / 1e9)));
 }
 
-/* One batch of each call; `n` is how often. */
+/* One batch of each call, which is made `n` times. */
 static const char *file;
 static int descriptor;
 
@@ -148,7 +148,7 @@ static void readdir_(int n) {
 static void gettid_(int n) { while (n--) syscall(SYS_gettid); }
 static void dup2_(int n) { while (n--) dup2(descriptor, 99); }
 static void sysconf_(int n) { while (n--) sysconf(_SC_PAGESIZE); }
-/* Fails in the kernel at once: what is measured is the way there. */
+/* Fails in the kernel at once, so only the way to the kernel is measured. */
 static void execve_(int n) {
     char *argv[] = {"none", NULL};
     while (n--) execve("/nonexistent/none", argv, environ);
@@ -175,13 +175,13 @@ static const struct {
 };
 
 static void pass(int batches) {
-    /* The last letter of /proc/stat: more is looked at than of most paths. */
+    /* The last letter of /proc/stat: the hook checks more than for most paths. */
     char name[] = "/tmp/proclens-bench-XXXXXX-t";
     double nanos[sizeof passed / sizeof *passed];
     descriptor = mkstemps(name, 2);
     if (descriptor < 0 || write(descriptor, room, 4096) != 4096) fail(name);
     file = name;
-    /* The library's one look at the descriptors that a program was started with. */
+    /* The library's only check of the descriptors that a program was started with. */
     lseek_(1);
     fstat_(1);
     syscall(SYS_getppid);
@@ -217,7 +217,7 @@ static void info(void) { struct sysinfo s; sysinfo(&s); }
 static void load(void) { double l[3]; getloadavg(l, 3); }
 static cpu_set_t mask;
 static void affinity(void) { sched_getaffinity(0, sizeof mask, &mask); }
-/* The mask that was read before: a program that restores what it had. */
+/* The mask that was read before, as in a program that restores its mask. */
 static void set_affinity(void) { sched_setaffinity(0, sizeof mask, &mask); }
 
 static pid_t start(char *program, char *preload) {
@@ -235,7 +235,7 @@ static pid_t start(char *program, char *preload) {
     return pid;
 }
 
-/* The mean of the middle half: as little moved by a burst of other work as the median, and steadier. */
+/* The mean of the middle half: bursts of other work change it as little as the median, and it varies less. */
 static long middle_mean(long *times, int n) {
     long sum = 0;
     int from = n / 4, to = n - n / 4;
@@ -244,9 +244,9 @@ static long middle_mean(long *times, int n) {
     return sum / (to - from);
 }
 
-/* The first kind's time, and how much more than it each other took in the same round: what changes
- * slower than a round lasts cancels out. Each round in an order of its own: the caches are as the one
- * before left them. */
+/* The time of the first preload, and the additional time of each other one in the same round: changes that are
+ * slower than a round cancel out. Each round has another order, because a run finds the caches as the run before
+ * left them. */
 static void runs(int n, int together, char *program, char **preloads, int kinds) {
     long *times = calloc((size_t)n * kinds, sizeof *times);
     pid_t *pids = calloc(together, sizeof *pids);
@@ -285,7 +285,7 @@ static void idle(char *preload) {
         name[0] = 0;
         if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %255s", &from, &to, name) >= 2)
         {
-            /* The zeroed data of a file has no name and follows it at once. */
+            /* The zeroed data of a file is an anonymous mapping right after it. */
             in_it = strstr(name, "libproclens") || (in_it && !name[0] && from == end);
             end = to;
         }

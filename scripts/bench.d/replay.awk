@@ -1,10 +1,9 @@
-# Turns what strace saw of one answer into a C program that makes the same system calls and nothing
-# else: what they cost alone.
+# Turns strace's output for one read into a C program that makes only the same system calls, to measure their cost.
 #
 # Input: strace -X raw -s 4096 -e raw=!openat,readlinkat,newfstatat,faccessat,memfd_create of
-# `measure marked`. -v part=N: the calls behind the N-th getppid; -v warm=N: how often they are made
-# (0: once, in a fresh process, as the first answer is). Prints `answer`, nanoseconds, and of the first
-# answer the pages touched for the first time, as measure.c does.
+# `measure marked`. -v part=N: the calls after the N-th getppid; -v warm=N: how often they are made
+# (0: once, in a new process, as for a first read). Prints `read`, nanoseconds, and for a first read the
+# number of pages touched for the first time, as measure.c does.
 BEGIN {
   # Which argument the kernel writes to or reads from, counted from 0.
   split("read 1 pread64 1 pwrite64 1 write 1 fstat 1 fstatfs 1 prlimit64 3 clock_gettime 1 getdents64 1 readlinkat 2 newfstatat 2 statx 4", t, " ")
@@ -14,7 +13,7 @@ BEGIN {
   print "static struct flock lock = {F_WRLCK, SEEK_SET, 1, 1, 0}, unlock = {F_UNLCK, SEEK_SET, 1, 1, 0};"
   print "static inline long call(long n, long a, long b, long c, long d, long e, long f) { return syscall(n, a, b, c, d, e, f); }"
   print "#define K(n, a, b, c, d, e, f) call(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))"
-  print "static void answer(void) {"
+  print "static void replay(void) {"
 }
 /^getppid\(/ { seen++; next }
 seen != part || !/\) += / { next }
@@ -27,7 +26,7 @@ seen != part || !/\) += / { next }
   for (i = n + 1; i <= 6; i++) a[i] = 0
   if (name in memory) a[memory[name] + 1] = "room"
   if (name == "fcntl" && a[3] != 0) a[3] = (locks++ % 2) ? "&unlock" : "&lock"
-  # Another process than then: its own entry is its own, any other is the container's first.
+  # This is another process: replace its own entry of /proc by that of this process, any other by that of PID 1.
   if (a[2] ~ /^"[0-9]+\/stat"$/) { tasks++; a[2] = (a[2] == "\"" pid "/stat\"") ? "own" : "\"1/stat\"" }
   if (name == "madvise" || name == "munmap") a[1] = "mapped"
   printf "  %sK(SYS_%s, %s, %s, %s, %s, %s, %s);\n", (name == "mmap" ? "mapped = " : ""), name, a[1], a[2], a[3], a[4], a[5], a[6]
@@ -38,9 +37,9 @@ END {
   print "int main(void) {\n  enum { N = " (warm ? warm : 1) " };\n  static long times[N];"
   print "  snprintf(own, sizeof own, \"%d/stat\", getpid());\n  for (long i = 0; i < (long)sizeof room; i += 4096) room[i] = 1;"
   print "  struct rusage before, after;\n  getrusage(RUSAGE_SELF, &after);\n  getrusage(RUSAGE_SELF, &before);"
-  print "  for (int i = 0; i < N; i++) { long start = now(); answer(); times[i] = now() - start; }"
+  print "  for (int i = 0; i < N; i++) { long start = now(); replay(); times[i] = now() - start; }"
   print "  getrusage(RUSAGE_SELF, &after);\n  qsort(times, N, sizeof *times, order);"
-  print "  printf(\"answer %ld\", times[N / 2]);\n  if (N == 1) printf(\" %ld\", after.ru_minflt - before.ru_minflt);\n  puts(\"\");\n}"
+  print "  printf(\"read %ld\", times[N / 2]);\n  if (N == 1) printf(\" %ld\", after.ru_minflt - before.ru_minflt);\n  puts(\"\");\n}"
   # An open, a read and a close each.
   print "/* " calls - 3 * tasks " calls besides " tasks + 0 " tasks */"
 }

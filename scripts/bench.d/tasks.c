@@ -1,5 +1,5 @@
-/* tasks BUSY BLOCKED IDLE [ON OFF]: so many threads that compute, wait in uninterruptible sleep
- * (each the parent of a vfork child that never executes), and sleep, until a signal comes. With ON
+/* tasks BUSY BLOCKED IDLE [ON OFF]: BUSY threads compute, BLOCKED threads wait in uninterruptible sleep
+ * (each is the parent of a vfork child that never executes), and IDLE threads sleep, until a signal comes. With ON
  * and OFF the busy ones compute for ON seconds and sleep for OFF seconds, in turns.
  *
  * Build: cc -O2 -pthread -o tasks tasks.c */

@@ -1,6 +1,6 @@
-/* watch SECONDS: every 5 s a line "seconds, the kernel's 1-minute average, the library's", both of
- * one moment. One process that does no more than that: whatever ran to look would be load itself.
- * Its first look starts the sampler; all others are half a period beside the sampler's.
+/* watch SECONDS: prints every 5 s a line "seconds, the kernel's 1-minute average, the library's", both of
+ * one moment. One process does nothing else, because every other program would be load itself.
+ * Its first read starts the sampler; all later reads are half a period apart from the sampler's samples.
  *
  * Run it with the library preloaded. Build: cc -O2 -o watch watch.c -ldl */
 #define _GNU_SOURCE
@@ -27,7 +27,7 @@ static void average(int (*open_)(const char *, int, ...), char *into) {
 
 int main(int argc, char **argv) {
     void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
-    /* libc's own, which no library in front of it sees. */
+    /* libc's own function, without the hook. */
     int (*plain)(const char *, int, ...) = libc ? (int (*)(const char *, int, ...))dlsym(libc, "open") : NULL;
     struct timespec begin, now;
     char kernel[16], ours[16];

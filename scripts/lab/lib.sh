@@ -1,13 +1,13 @@
-# lib.sh: what the lab's programs share. Sourced by bash, never run.
+# lib.sh: the functions that the lab's programs share. bash programs source this file.
 #
-# - one place that knows which Debian package brings which program (`need`);
-# - where each cgroup controller lives on this machine, v1, v2 or hybrid;
-# - what has to be undone when a program ends, however it ends (`undo`).
+# - `need`: installs programs, with the table of Debian packages that contain them;
+# - `cgroup_at`, `cgroup_is`: where each cgroup controller is mounted on this machine, v1, v2 or hybrid;
+# - `undo`: commands that run when a program ends, for whatever reason.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 repo=$(cd "$here/../.." && pwd -P)
 cache=${PROCLENS_LAB_CACHE:-/var/cache/proclens-lab}
-# Where cargo puts what it builds. It runs in the clone: a relative path is one below it.
+# The directory for cargo's output. cargo runs in the clone, so a relative path is relative to the clone.
 target=${CARGO_TARGET_DIR:-target}
 case $target in /*) ;; *) target=$repo/$target ;; esac
 me=$(basename "$0")
@@ -21,8 +21,8 @@ usage() { sed -n '2,/^[^#]/{/^#/!q;s/^# \{0,1\}//p}' "$0"; exit "${1:-0}"; }
 is_count() { [[ $1 =~ ^[1-9][0-9]*$ ]]; }
 is_decimal() { [[ $1 =~ ^[0-9]+(\.[0-9]*)?$|^\.[0-9]+$ ]]; }
 
-# preloadable FILE: a copy of it in the caller's own $work, which LD_PRELOAD can name: it takes spaces and
-# colons for separators. What is not on the disk yet would count as memory that a program has written to.
+# preloadable FILE: copies FILE into the caller's $work, so that LD_PRELOAD can name it: in LD_PRELOAD spaces and
+# colons are separators. Pages that are not on the disk yet would count as a program's dirty memory.
 preloadable() {
   case $work in *[[:space:]:]*) die "needs a TMPDIR without spaces and colons: LD_PRELOAD cannot name $work" ;; esac
   local name=${1##*/}
@@ -43,13 +43,13 @@ package_of() {
     qemu-system-aarch64) echo qemu-system-arm ;;
     dockerd) echo docker.io ;;
     ctr) echo containerd ;;
-    # The client, which newer Debians have in a package of its own; `docker` is something else.
+    # Newer Debians have the client in a package of its own; the package `docker` is another program.
     docker) if apt-cache show docker-cli >/dev/null 2>&1; then echo docker-cli; else echo docker.io; fi ;;
     mkfs.ext4) echo e2fsprogs ;;
     promtool) echo prometheus ;;
     zabbix_agentd) echo zabbix-agent ;;
     collectd) echo collectd-core ;;
-    snmpget) echo snmp ;;
+    snmpget | snmpwalk) echo snmp ;;
     musl-gcc) echo musl-tools ;;
     cc | gcc) echo gcc ;;
     fusermount3) echo fuse3 ;;
@@ -67,8 +67,6 @@ package_of() {
     java | javac | jlink) echo default-jdk-headless ;;
     node) echo nodejs ;;
     R) echo r-base-core ;;
-    snmpwalk) echo snmp ;;
-    zabbix_agentd) echo zabbix-agent ;;
     perf) echo linux-perf ;;
     lttng) echo lttng-tools ;;
     dpkg-source) echo dpkg-dev ;;
@@ -79,8 +77,8 @@ package_of() {
 # debian_processor x86_64|aarch64: Debian's name of that processor, which is Docker's name too.
 debian_processor() { case $1 in x86_64) echo amd64 ;; aarch64) echo arm64 ;; *) echo "$1" ;; esac; }
 
-# need PROGRAM...: each is there, or is installed where apt can. With one apt run,
-# waiting for another one's lock instead of failing.
+# need PROGRAM...: installs the missing ones, in one run of apt. Waits for the lock of
+# another apt.
 need() {
   local missing=() p
   for p in "$@"; do command -v "$p" >/dev/null || missing+=("$(package_of "$p")"); done
@@ -91,7 +89,7 @@ need() {
 install_packages() {
   local list
   list=$(printf '%s\n' "$@" | sort -u | tr '\n' ' ')
-  command -v apt-get >/dev/null || die "needs these packages, and there is no apt-get to bring them: $list"
+  command -v apt-get >/dev/null || die "needs these packages, and there is no apt-get to install them: $list"
   [ "$(id -u)" = 0 ] || die "needs these packages (as root: apt-get install $list)"
   say "installing $list"
   # shellcheck disable=SC2086 # a list of names
@@ -106,14 +104,14 @@ quiet_apt() {
     --no-install-recommends "$verb" "$@" 2>&1) || { printf '%s\n' "$out" | tail -n 5 >&2; return 1; }
 }
 
-# need_file FILE PACKAGE: as need, for what is no program (headers, a module of Python's)
+# need_file FILE PACKAGE: as need, for a file that is not a program (headers, a Python module)
 need_file() { [ -e "$1" ] || install_packages "$2"; [ -e "$1" ] || die "needs $1 ($2)"; }
 
-# --- undoing ----------------------------------------------------------------
+# --- clean-up ---------------------------------------------------------------
 
 undo_list=()
 watched= watched_signal=TERM # see run_watched
-# undo COMMAND, undo PROGRAM ARGUMENT...: run it at the end, last one first
+# undo COMMAND, undo PROGRAM ARGUMENT...: runs it at the end, the last one first
 undo() {
   [ $# = 1 ] || set -- "$(printf '%q ' "$@")"
   undo_list=("$1" "${undo_list[@]}")
@@ -125,8 +123,8 @@ undo_all() {
   for c in "${undo_list[@]}"; do eval "$c"; done
   undo_list=()
 }
-# In the program that makes things: `undo_at_exit` once, then undo as often as needed.
-# A signal can come while bash is about to run the trap of EXIT, which an `exit` would then end.
+# A program that makes things calls `undo_at_exit` once, then `undo` as often as needed.
+# A signal can come just before bash runs the trap of EXIT; an `exit` would then end that trap.
 undo_at_exit() {
   trap undo_all EXIT
   trap 'undo_all; exit 130' INT
@@ -134,9 +132,9 @@ undo_at_exit() {
   trap 'undo_all; exit 129' HUP
 }
 
-# run_watched COMMAND...: run it so that a signal to this program ends it at once
-# (bash runs a trap only after the foreground command has ended). A function has
-# to `exec` what it runs, or the signal ends only its shell.
+# run_watched COMMAND...: runs COMMAND so that a signal to this program ends it at once
+# (bash runs a trap only after the foreground command has ended). A function must
+# `exec` its program, or the signal ends only its shell.
 run_watched() {
   "$@" <&0 &
   watched=$!
@@ -146,22 +144,22 @@ run_watched() {
   return "$rc"
 }
 
-# Whether scripts/package has what Cargo can install for it.
+# True if the cargo tools of scripts/package are installed.
 package_tools() {
   local tool
   PATH=$PATH:$target/tools/bin
   for tool in cargo-deb cargo-generate-rpm; do command -v "$tool" >/dev/null || return; done
 }
 
-# After `cargo test` or `cargo bench`: those leave a tool of their own, a dynamic one, where scripts/build has its.
+# After `cargo test` or `cargo bench`: these replace the static tool of scripts/build by a dynamic one.
 undo_cargo() { [ -n "${LAB_BUILT:-}" ] || undo '"$repo/scripts/build" >/dev/null 2>&1'; }
 
-# podman_runtime FILE: makes a runtime for Podman. It raises limits of processes, which not every machine may:
-# this one leaves them as they are.
+# podman_runtime FILE: makes a runtime for Podman that does not change process limits. Podman would raise them, which
+# not every machine allows.
 podman_runtime() {
   local runtime=crun
   cgroup_scan
-  [ "$(cgroup_mode)" = v2 ] || runtime=runc # crun wants none of v1 beside v2
+  [ "$(cgroup_mode)" = v2 ] || runtime=runc # crun supports no hybrid
   need "$runtime" python3
   cat >"$1" <<RUNTIME
 #!/bin/sh
@@ -179,7 +177,7 @@ RUNTIME
 
 # --- cgroups ----------------------------------------------------------------
 
-# cgroup_dir CONTROLLER: where that controller's hierarchy is mounted.
+# cgroup_dir CONTROLLER: the mount point of that controller's hierarchy.
 # cgroup_version CONTROLLER: 1 or 2. Both are empty if no hierarchy has the controller.
 cgroup_scan() {
   local c
@@ -207,7 +205,7 @@ cgroup_scan() {
 declare -A cgroup_at cgroup_is
 v2_root=
 
-# cgroup_mode: v1, v2, memory-v1 or cpu-v1 (hybrids named by what v1 has), or none
+# cgroup_mode: v1, v2, memory-v1 or cpu-v1 (hybrids, named by the controllers on v1), or none
 cgroup_mode() {
   case ${cgroup_is[memory]:-}${cgroup_is[cpu]:-} in
     11) echo v1 ;;
@@ -218,7 +216,7 @@ cgroup_mode() {
   esac
 }
 
-# bytes 1.5G -> 1610612736; fails where that is no size
+# bytes 1.5G -> 1610612736; fails for text that is not a size
 bytes() {
   local unit=0
   case $1 in
@@ -235,7 +233,7 @@ bytes() {
   esac
 }
 
-# put VALUE FILE: write, and say what the kernel thought of it
+# put VALUE FILE: writes VALUE, and prints the kernel's error
 put() {
   local err
   err=$( (echo "$1" >"$2") 2>&1) || { say "cannot write $1 to $2: ${err##*: }"; return 1; }

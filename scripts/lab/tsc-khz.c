@@ -5,7 +5,7 @@
 #include <time.h>
 #include <x86intrin.h>
 
-/* A moment on both clocks: of many tries the one during which the least happened. */
+/* A moment on both clocks: the shortest of many tries. */
 static void moment(long long *ns, long long *ticks) {
     long long least = -1;
     for (int i = 0; i < 1000; i++) {

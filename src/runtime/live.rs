@@ -16,7 +16,7 @@ use crate::runtime::affinity::{Mask, Reductions};
 use crate::runtime::log;
 use crate::sampler;
 use crate::settings::Settings;
-use crate::shared_state::process::ProcessAccounts;
+use crate::shared_state::process_accounting::ProcessAccounts;
 use crate::shared_state::record::Identity;
 use crate::shared_state::{self, Store};
 use crate::sys::{self, Errno, Fd};

@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::start;
+use super::conditions;
 use crate::cgroup::locate::ContainerCgroups;
 use crate::settings::Settings;
 use crate::sys::process::is_subreaper;
@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// The argument that makes the file a sampler.
 pub const SAMPLER: &CStr = c"sampler";
 
-/// Returns whether this process may start the container's sampler, see [`start`].
+/// Returns whether this process may start the container's sampler, see [`conditions`].
 pub fn may_start(settings: &Settings<'_>, cgroups: &ContainerCgroups<'_>) -> bool {
     // Cache a refusal, so that a program that reads the load every second pays for one check only.
     static REFUSED: AtomicBool = AtomicBool::new(false);
@@ -28,9 +28,9 @@ pub fn may_start(settings: &Settings<'_>, cgroups: &ContainerCgroups<'_>) -> boo
     // With more rights than its caller, this process would start a sampler that the caller can kill.
     let may = !is_parent
         && !link::is_secure()
-        && link::own_path().is_some_and(|library| start::obstacle(Some(library)).is_none());
+        && link::own_path().is_some_and(|library| conditions::obstacle(Some(library)).is_none());
     REFUSED.store(!may, Ordering::Relaxed);
-    may && start::leaves_tasks_to_start(cgroups)
+    may && conditions::leaves_tasks_to_start(cgroups)
 }
 
 /// Starts the container's sampler.

@@ -3,13 +3,13 @@
 //! The sampler is one background process per container. It counts the tasks every 5 s ([`count`]) and
 //! publishes the averages in the shared state ([`crate::shared_state`]). A process that reads the load
 //! and finds no live sampler starts one ([`crate::sys::spawn`]), if no program can notice it
-//! ([`start`]). The sampler may be killed at any moment. Without a sampler, the averages are
+//! ([`conditions`]). The sampler may be killed at any moment. Without a sampler, the averages are
 //! extrapolated from the CPU time of the container ([`crate::load::average`]).
 
+pub mod conditions;
 pub mod count;
 #[cfg(feature = "preload")]
 pub mod helper;
-pub mod start;
 pub mod tracker;
 
 use crate::cgroup::kernel::Kernel;
@@ -80,7 +80,7 @@ pub fn load(
 }
 
 /// Takes samples until no process has read the load for an hour, the sampler can be noticed
-/// ([`start::may_stay`]), another sampler runs, or the state cannot be written. A sampler that the user
+/// ([`conditions::may_stay`]), another sampler runs, or the state cannot be written. A sampler that the user
 /// started (`on_purpose`) does not end for lack of readers, and waits while another sampler runs.
 pub fn run<K: Kernel>(
     kernel: &K,
@@ -170,7 +170,7 @@ pub fn run<K: Kernel>(
         }
         last_read = publisher.last_read();
         let unread_us = now.age_us.saturating_sub(read_us);
-        if !on_purpose && (unread_us > UNREAD_US || !start::may_stay(&cgroups)) {
+        if !on_purpose && (unread_us > UNREAD_US || !conditions::may_stay(&cgroups)) {
             return Ok(());
         }
         if now.age_us.saturating_sub(cleaned_us) > CLEAN_US {

@@ -22,7 +22,7 @@
 //! The files of containers that have ended are removed ([`Store::remove_stale`]) by a process that
 //! creates a state file, and once a minute by the sampler.
 
-pub mod process;
+pub mod process_accounting;
 pub mod record;
 
 use crate::cgroup::kernel::Kernel;

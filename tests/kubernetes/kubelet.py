@@ -1,7 +1,7 @@
-"""What a kubelet does with one Pod, by the same calls of the Container Runtime Interface: sandbox, pod cgroup, volumes
+"""Runs one Pod as a kubelet does, with the same calls of the Container Runtime Interface: sandbox, pod cgroup, volumes
 (emptyDir, image, downwardAPI), init containers in order, sidecars, limits, security contexts, exec, resize.
 
-Pods are on the host's network: no CNI plugin is needed. Images are there already."""
+Pods are on the host's network, so no CNI plugin is needed. The images must exist."""
 
 import decimal
 import itertools
@@ -21,8 +21,8 @@ def quantity(text):
     return decimal.Decimal(number) * SUFFIXES[suffix]
 
 
-# Seconds. A call takes minutes in an emulated machine on a busy one.
-PATIENCE = 900
+# Seconds. A call takes minutes in an emulated machine on a busy host.
+TIME_LIMIT = 900
 
 
 class Failed(Exception):
@@ -31,21 +31,21 @@ class Failed(Exception):
 
 class Kubelet:
     def __init__(self, socket, directory, cgroup_parent):
-        # The compiler looks for the file in sys.path, where the directory of the program is.
+        # The compiler searches the file in sys.path, which contains the directory of the program.
         self.cri, services = grpc.protos_and_services("cri.proto")
         channel = grpc.insecure_channel("unix://" + socket, options=[("grpc.default_authority", "localhost")])
-        grpc.channel_ready_future(channel).result(timeout=PATIENCE)
+        grpc.channel_ready_future(channel).result(timeout=TIME_LIMIT)
         self.runtime = services.RuntimeServiceStub(channel)
         self.directory, self.cgroup_parent = directory, cgroup_parent
         self.pods = []
         self.numbers = itertools.count(1)
 
     def version(self):
-        said = self.runtime.Version(self.cri.VersionRequest(), timeout=PATIENCE)
-        return said.runtime_name, said.runtime_version
+        result = self.runtime.Version(self.cri.VersionRequest(), timeout=TIME_LIMIT)
+        return result.runtime_name, result.runtime_version
 
     def run(self, pod, handler=""):
-        """Starts `pod` as far as its main containers."""
+        """Starts `pod` up to its main containers."""
         new = Pod(self, pod, handler)
         self.pods.append(new)
         new.start()
@@ -85,7 +85,7 @@ class Pod:
             ),
         )
         request = self.cri.RunPodSandboxRequest(config=self.config, runtime_handler=self.handler)
-        self.sandbox = self.runtime.RunPodSandbox(request, timeout=PATIENCE).pod_sandbox_id
+        self.sandbox = self.runtime.RunPodSandbox(request, timeout=TIME_LIMIT).pod_sandbox_id
         for container in self.spec.get("initContainers", []):
             identifier = self.start_container(container)
             if container.get("restartPolicy") != "Always":
@@ -94,8 +94,8 @@ class Pod:
             self.start_container(container)
 
     def resize_pod(self, limits):
-        """Gives the pod's own cgroup the limits of the pod, as on a node with the driver cgroupfs. The cgroup is made
-        where it is not there; without limits the runtime makes it."""
+        """Gives the pod's own cgroup the limits of the pod, as on a node with the driver cgroupfs. Makes a missing
+        cgroup; without limits the runtime makes it."""
         values = {}
         if "memory" in limits:
             memory = int(quantity(limits["memory"]))
@@ -118,7 +118,7 @@ class Pod:
                         file.write(str(value))
 
     def make_volume(self, volume):
-        """What `Mount` needs for the volume."""
+        """The fields of `Mount` for the volume."""
         if "image" in volume:
             return {"image": self.cri.ImageSpec(image=volume["image"]["reference"])}
         path = f"{self.directory}/{volume['name']}"
@@ -172,17 +172,17 @@ class Pod:
             ),
         )
         request = self.cri.CreateContainerRequest(pod_sandbox_id=self.sandbox, config=config, sandbox_config=self.config)
-        identifier = self.runtime.CreateContainer(request, timeout=PATIENCE).container_id
+        identifier = self.runtime.CreateContainer(request, timeout=TIME_LIMIT).container_id
         self.containers[container["name"]] = identifier
-        self.runtime.StartContainer(self.cri.ContainerRequest(container_id=identifier), timeout=PATIENCE)
+        self.runtime.StartContainer(self.cri.ContainerRequest(container_id=identifier), timeout=TIME_LIMIT)
         return identifier
 
     def wait(self, name, identifier):
-        """Waits until an init container has ended well."""
-        end = time.monotonic() + PATIENCE
+        """Waits until an init container has succeeded."""
+        end = time.monotonic() + TIME_LIMIT
         while time.monotonic() < end:
             request = self.cri.ContainerRequest(container_id=identifier)
-            status = self.runtime.ContainerStatus(request, timeout=PATIENCE).status
+            status = self.runtime.ContainerStatus(request, timeout=TIME_LIMIT).status
             if status.state == self.cri.CONTAINER_EXITED:
                 if status.exit_code:
                     raise Failed(f"{name} ended with {status.exit_code} {status.reason}: {self.log(name)}")
@@ -191,26 +191,26 @@ class Pod:
         raise Failed(f"{name} does not end: {self.log(name)}")
 
     def log(self, name):
-        """All that a container wrote, without the times."""
+        """Everything that a container wrote, without the times."""
         with open(f"{self.directory}/log/{name}.log") as file:
             return "".join(line.split(" ", 3)[3] for line in file)
 
     def exec(self, name, *command):
-        """As `kubectl exec`: stdout. What comes on stderr, or another exit code than 0, is a failure."""
-        request = self.cri.ExecSyncRequest(container_id=self.containers[name], cmd=command, timeout=PATIENCE)
-        said = self.runtime.ExecSync(request, timeout=PATIENCE)
-        if said.exit_code or said.stderr:
-            raise Failed(f"{' '.join(command)}: exit {said.exit_code}: {said.stdout.decode()}{said.stderr.decode()}")
-        return said.stdout.decode().strip()
+        """As `kubectl exec`: returns stdout. Output on stderr, or another exit code than 0, is a failure."""
+        request = self.cri.ExecSyncRequest(container_id=self.containers[name], cmd=command, timeout=TIME_LIMIT)
+        result = self.runtime.ExecSync(request, timeout=TIME_LIMIT)
+        if result.exit_code or result.stderr:
+            raise Failed(f"{' '.join(command)}: exit {result.exit_code}: {result.stdout.decode()}{result.stderr.decode()}")
+        return result.stdout.decode().strip()
 
     def resize(self, name, limits):
         request = self.cri.UpdateContainerResourcesRequest(container_id=self.containers[name], linux=self.resources(limits))
-        self.runtime.UpdateContainerResources(request, timeout=PATIENCE)
+        self.runtime.UpdateContainerResources(request, timeout=TIME_LIMIT)
 
     def remove(self):
         self.kubelet.pods.remove(self)
         if self.sandbox:
             request = self.cri.PodSandboxRequest(pod_sandbox_id=self.sandbox)
-            self.runtime.StopPodSandbox(request, timeout=PATIENCE)
-            self.runtime.RemovePodSandbox(request, timeout=PATIENCE)
+            self.runtime.StopPodSandbox(request, timeout=TIME_LIMIT)
+            self.runtime.RemovePodSandbox(request, timeout=TIME_LIMIT)
         shutil.rmtree(self.directory)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""manifests.py COMMAND: objects of examples/kubernetes and those that `proclens inject` and the policy make.
+"""manifests.py COMMAND: tests the objects of examples/kubernetes and those that `proclens inject` and the policy make.
 
-privilege DIRECTORY       no manifest there asks for a privilege
-valid FILE...             each document is valid, strictly
-recorded FILE             the recorded pods are valid, strictly
-admit PROGRAM POLICY PODS what the admission program makes of PODS, as lines of JSON
+privilege DIRECTORY       no manifest there requests a privilege
+valid FILE...             each document passes strict validation
+recorded FILE             the recorded pods pass strict validation
+admit PROGRAM POLICY PODS prints the result of the admission program for PODS, as lines of JSON
 hard PROGRAM POLICY       pods at the limits of Kubernetes
 inject TOOL               `proclens inject` on every kind of workload, and on the pods of the policy
 component TOOL            the Kustomize component, by kubectl
@@ -66,12 +66,12 @@ def privilege(directory):
     assert len(files) >= 5, files
     for file in files:
         found = forbidden(documents(file))
-        assert not found, f"{file} asks for {found}"
-    # The test of the test.
+        assert not found, f"{file} requests {found}"
+    # Test the test.
     assert forbidden({"spec": {"volumes": [{"hostPath": {}}]}}) and forbidden([{"apiVersion": "v1", "kind": "Secret"}])
 
 
-# What PodSecurity's profile "restricted" allows (kubernetes.io/docs/concepts/security/pod-security-standards).
+# The volumes that PodSecurity's profile "restricted" allows (kubernetes.io/docs/concepts/security/pod-security-standards).
 RESTRICTED_VOLUMES = {
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret",
 }  # fmt: skip
@@ -100,10 +100,10 @@ def not_restricted(pod):
 
 
 def admit(program, policy, text):
-    said = subprocess.run([program, policy, "--fail"], input=text, capture_output=True, text=True)
-    if said.returncode:
-        sys.exit(said.stderr)
-    for line in map(json.loads, said.stdout.splitlines()):
+    result = subprocess.run([program, policy, "--fail"], input=text, capture_output=True, text=True)
+    if result.returncode:
+        sys.exit(result.stderr)
+    for line in map(json.loads, result.stdout.splitlines()):
         del line["milliseconds"]
         line["pod"].pop("status", None)
         yield line
@@ -120,7 +120,7 @@ def recorded(file):
         assert not forbidden(line["pod"]) or line["name"] == "host-pid", line["name"]
     assert not not_restricted(by_name["restricted"]["pod"]), not_restricted(by_name["restricted"]["pod"])
     assert not_restricted(by_name["plain"]["pod"])
-    # The test of the test.
+    # Test the test.
     wrong = copy.deepcopy(by_name["plain"]["pod"])
     wrong["spec"]["containers"][0]["env"][0]["valu"] = ""
     try:
@@ -213,9 +213,9 @@ def workloads():
 
 
 def run(tool, text, *options):
-    said = subprocess.run([tool, "inject", *options], input=text, capture_output=True)
-    assert said.returncode == 0 and not said.stderr, said.stderr
-    return said.stdout
+    result = subprocess.run([tool, "inject", *options], input=text, capture_output=True)
+    assert result.returncode == 0 and not result.stderr, result.stderr
+    return result.stdout
 
 
 def inject(tool):
@@ -254,14 +254,14 @@ def inject(tool):
             for container in result["spec"]["containers"]:
                 assert [e["value"] for e in container["env"] if e["name"] == "GOMAXPROCS"] == ["2"]
             assert result["spec"].get("ephemeralContainers") == pod["spec"].get("ephemeralContainers")
-    # As under the policy. But a label of the namespace is for the policy alone, and a volume of the pod's own that is
-    # called proclens has a name beside it.
+    # The same as with the policy. But only the policy reads a label of the namespace, and a volume of the pod that
+    # has the name proclens gets another one beside it.
     wanted = {"opted-out", "nothing-to-do", "windows-os", "windows-selector", "mirror", "injected-by-tool"}
     assert unchanged == wanted, unchanged
 
 
 def component(tool):
-    """The Kustomize component gives the pod that `proclens inject` gives, or fails."""
+    """The Kustomize component makes the same pod as `proclens inject`, or fails."""
     here = os.path.dirname(os.path.abspath(__file__))
     with tempfile.TemporaryDirectory() as directory:
         shutil.copytree(here + "/../../examples/kubernetes/component", directory + "/component")
@@ -289,7 +289,7 @@ def component(tool):
             del thing["spec"]["template"]["metadata"]["labels"]["proclens-env"]
             wanted = yaml.safe_load(run(tool, json.dumps(thing).encode(), "--image", IMAGE))
             got, wanted = result["spec"]["template"]["spec"], wanted["spec"]["template"]["spec"]
-            # A sidecar is not reached by the component.
+            # The component does not reach a sidecar.
             del wanted["initContainers"][1]["env"], wanted["initContainers"][1]["volumeMounts"]
             for pod in (got, wanted):
                 pod["volumes"].sort(key=lambda volume: volume["name"])

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """pods.py SOCKET DIRECTORY CGROUP_PARENT TOOL ADMITTED [CHECK...]
 
-Runs pods on the container runtime at SOCKET by the calls of a kubelet, and reads the numbers inside. TOOL is the
+Runs pods on the container runtime at SOCKET with the calls of a kubelet, and reads the numbers inside. TOOL is the
 `proclens` whose `inject` makes pods; ADMITTED has the pods that the policy makes (pods.json). Prints `ok NAME` or
 `not ok NAME: WHY` for each CHECK, by default for all that need no other image than `app`."""
 
@@ -30,24 +30,24 @@ def pod(*containers, **more):
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": list(containers), **more}}
 
 
-def asked_for(name):
+def wanted_pod(name):
     """The pod `name` of pods.yaml."""
     with open(os.path.join(os.path.dirname(ADMITTED), "pods.yaml")) as opened:
         return next(document for document in yaml.safe_load_all(opened) if document["metadata"]["name"] == name)
 
 
 def admitted_as(name):
-    """What the policy makes of that pod. It mounts the release image, which containerd 1 cannot."""
+    """That pod as the policy changes it. It mounts the release image, which containerd 1 does not support."""
     with open(ADMITTED) as opened:
         return next(line["pod"] for line in map(json.loads, opened) if line["name"] == name)
 
 
 def injected(pod, *options):
-    said = subprocess.run(
+    result = subprocess.run(
         [TOOL, "inject", "--image", IMAGE, *options], input=json.dumps(pod), capture_output=True, text=True, check=True
     )
-    assert not said.stderr, said.stderr
-    return json.loads(said.stdout)
+    assert not result.stderr, result.stderr
+    return json.loads(result.stdout)
 
 
 def equal(got, wanted, what=""):
@@ -57,17 +57,17 @@ def equal(got, wanted, what=""):
 
 def numbers(running, name, megabytes, processors, *prefix):
     """Megabytes of `free`, and `nproc`. One exec, because each takes seconds in an emulated machine."""
-    said = running.exec(name, *prefix, "sh", "-c", "free -m; nproc").split()
-    equal((said[7], said[-1]), (str(megabytes), str(min(processors, HOST_CPUS))), "what free and nproc say")
+    result = running.exec(name, *prefix, "sh", "-c", "free -m; nproc").split()
+    equal((result[7], result[-1]), (str(megabytes), str(min(processors, HOST_CPUS))), "the values of free and nproc")
 
 
 def made(kubelet, name):
-    """The pod `name` of pods.yaml with the library, by the way that the runtime has."""
-    return injected(asked_for(name)) if kubelet.version()[1].startswith("1.") else admitted_as(name)
+    """The pod `name` of pods.yaml with the library, in the way that the runtime supports."""
+    return injected(wanted_pod(name)) if kubelet.version()[1].startswith("1.") else admitted_as(name)
 
 
 def resized(running, name, limits, megabytes, processors):
-    """New limits are in the next read, of new processes and of the pod's own process, which is the same as before."""
+    """New limits show in the next read, of new processes and of the pod's own process, which did not restart."""
     before = running.log(name).splitlines()[-1]
     running.resize(name, limits)
     numbers(running, name, megabytes, processors)
@@ -90,7 +90,7 @@ def maps(running, name):
 
 def restricted(kubelet):
     """Way 2 within PodSecurity "restricted", and the init container within 10m and 8Mi."""
-    with_library = injected(asked_for("restricted"))
+    with_library = injected(wanted_pod("restricted"))
     with_library["spec"]["initContainers"][0]["resources"]["limits"] = {"cpu": "10m", "memory": "8Mi"}
     began = time.monotonic()
     running = kubelet.run(with_library)
@@ -107,15 +107,15 @@ def restricted(kubelet):
 
 def file(kubelet):
     """An image with an LD_PRELOAD of its own keeps it with a mounted file, and loses it with the variable."""
-    asked = pod(container("app", "app-preload:1", cpu="1", memory="128Mi"))
-    running = kubelet.run(injected(asked, "--preload", "file"))
+    wanted = pod(container("app", "app-preload:1", cpu="1", memory="128Mi"))
+    running = kubelet.run(injected(wanted, "--preload", "file"))
     numbers(running, "app", 128, 1)
     for library in ("libproclens.so", "libown.so"):
         assert library in maps(running, "app"), f"{library} is not loaded"
     running.remove()
-    running = kubelet.run(injected(asked))
+    running = kubelet.run(injected(wanted))
     numbers(running, "app", 128, 1)
-    assert "libown.so" not in maps(running, "app"), "the documentation says that the image's own is lost"
+    assert "libown.so" not in maps(running, "app"), "the documentation states that the image's own is lost"
     running.remove()
 
 
@@ -130,7 +130,7 @@ def two(kubelet, share):
 def two_after_a_while(running):
     numbers(running, "busy", 512, 1)
     numbers(running, "idle", 128, 2)
-    # No sampler runs below this process 1: each reading carries the averages on, with the CPU time that the container
+    # No sampler runs below this process 1: each reading extrapolates the averages from the CPU time that the container
     # got. On a busy machine this is less than the container wants.
     while True:
         loads = [float(running.exec(name, "cat", "/proc/loadavg").split()[0]) for name in ("busy", "idle")]
@@ -141,16 +141,16 @@ def two_after_a_while(running):
 
 
 def pod_limits(kubelet):
-    """Limits of the pod alone, and in-place resizes below and of the pod."""
-    asked = pod(container("app"), container("own", memory="64Mi"), resources={"limits": {"cpu": "1", "memory": "200Mi"}})
-    running = kubelet.run(injected(asked))
+    """Limits of the pod only, and in-place resizes of a container and of the pod."""
+    wanted = pod(container("app"), container("own", memory="64Mi"), resources={"limits": {"cpu": "1", "memory": "200Mi"}})
+    running = kubelet.run(injected(wanted))
     numbers(running, "app", 200, 1)
     numbers(running, "own", 64, 1)
     running.resize("own", {"memory": "96Mi"})
     numbers(running, "own", 96, 1)
     running.resize_pod({"cpu": "2", "memory": "300Mi"})
     numbers(running, "own", 96, 1)
-    # The documentation says that the variables keep the pod's old limits.
+    # As documented, the variables keep the pod's old limits.
     numbers(running, "app", 200, 1)
     # They can lower a limit, and so can the container's own new limit.
     running.resize("app", {"memory": "100Mi"})
@@ -159,24 +159,24 @@ def pod_limits(kubelet):
 
 
 def init_and_sidecar(kubelet):
-    asked = pod(container("app", cpu="1", memory="128Mi"))
-    asked["spec"]["initContainers"] = [
+    wanted = pod(container("app", cpu="1", memory="128Mi"))
+    wanted["spec"]["initContainers"] = [
         container("first", cpu="1", memory="96Mi", command=["sh", "-c", "free -m; nproc"]),
         container("sidecar", cpu="1", memory="64Mi", restartPolicy="Always"),
     ]
-    running = kubelet.run(injected(asked))
-    said = running.log("first").split()
-    equal((said[7], said[-1]), ("96", "1"), "the init container's")
+    running = kubelet.run(injected(wanted))
+    result = running.log("first").split()
+    equal((result[7], result[-1]), ("96", "1"), "the init container's")
     numbers(running, "sidecar", 64, 1)
     running.remove()
 
 
 def runtime_class(kubelet):
     """No variable; all programs but static ones; as a user, on a read-only root."""
-    asked = asked_for("restricted")
-    asked["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
-    asked["spec"]["containers"].append(container("own", "app-preload:1", cpu="1", memory="64Mi"))
-    running = kubelet.run(asked, "proclens")
+    wanted = wanted_pod("restricted")
+    wanted["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
+    wanted["spec"]["containers"].append(container("own", "app-preload:1", cpu="1", memory="64Mi"))
+    running = kubelet.run(wanted, "proclens")
     numbers(running, "app", 256, 1)
     numbers(running, "app", 256, 1, "env", "-i", "PATH=/bin")
     equal(running.exec("app", "nproc-setuid"), "1", "a setuid nproc")
@@ -188,7 +188,7 @@ def runtime_class(kubelet):
 
 
 def admitted(kubelet):
-    """What the policy makes of a restricted pod, with the release image as a volume."""
+    """A restricted pod as the policy changes it, with the release image as a volume."""
     running = kubelet.run(admitted_as("restricted"))
     numbers(running, "app", 256, 1)
     equal(running.exec("app", "/opt/proclens/usr/bin/proclens", "check", "--json", "--", "nproc").count('"active": true'), 1, "active")
@@ -204,13 +204,13 @@ def musl(kubelet):
 
 def java(kubelet):
     running = kubelet.run(made(kubelet, "java"))
-    said = running.exec("app", "/jre/bin/java", "-XX:+UseSerialGC", "-cp", "/", "Numbers")
-    equal(said, "cpus 1 memory 256", "Java")
+    result = running.exec("app", "/jre/bin/java", "-XX:+UseSerialGC", "-cp", "/", "Numbers")
+    equal(result, "cpus 1 memory 256", "Java")
     running.remove()
 
 
 def go(kubelet):
-    """A static Go program gets variables by label, and is not disturbed by LD_PRELOAD."""
+    """A static Go program gets variables by label, and LD_PRELOAD does not disturb it."""
     running = kubelet.run(made(kubelet, "go"))
     equal(running.exec("app", "/numbers"), f"cpus 1 memory {100 * 2**20 - 10 * 2**20}", "Go")
     running.remove()

@@ -1,9 +1,9 @@
 """agreement.py SETTLE WORK CADVISOR METRICS MODE MEMORY CPUACCT PIDS BLKIO: see scripts/lab/agreement. The container is
 called `busy`. SETTLE are seconds to wait first, CADVISOR and METRICS ports, the last four directories of controllers.
 
-A busy machine must not matter. A thread records the cgroup's files all the time. What another program says is compared with
-what they said between the begin and the end of that program's reading, and is read again if they changed much
-meanwhile."""
+The result does not depend on other work of the machine. A thread records the cgroup's files all the time. The value of
+another program is compared with the content of the files between the begin and the end of that program's reading, and is
+read again if they changed much meanwhile."""
 
 import bisect
 import glob
@@ -25,7 +25,7 @@ KIB, MIB = 2**10, 2**20
 docker_id, pid1 = subprocess.run(
     ["docker", "inspect", "--format", "{{.Id}} {{.State.Pid}}", "busy"], stdout=subprocess.PIPE, text=True, check=True
 ).stdout.split()
-# Before other programs: what is recorded late tells less.
+# Runs before other programs: a late record is less exact.
 os.setpriority(os.PRIO_PROCESS, 0, -15)
 
 
@@ -50,7 +50,7 @@ def keyed(path):
 
 
 def counted():
-    """What the files say now."""
+    """The values of the files now."""
     own = group(memory_at)
     stat = keyed(f"{own}/memory.stat")
     if v2:
@@ -89,7 +89,7 @@ threading.Thread(target=record, daemon=True).start()
 
 
 def between(begin, end, name):
-    """The least and the most that the files said between two moments, and right before and after."""
+    """The least and the most value of the files between two moments, and right before and after."""
     while not moments or moments[-1] <= end:
         time.sleep(0.02)
     first = max(bisect.bisect_left(moments, begin) - 1, 0)
@@ -121,19 +121,19 @@ def rates(begins, ends, shortest=0.1):
 # --- the sources ---
 
 
-asked = None  # when the last request began and ended
+requested = None  # when the last request began and ended
 
 
 def samples(port, within=False):
     """Samples of an exporter: `name{labels}` to (value, seconds or None)."""
-    global asked
+    global requested
     script = (
         "import sys, time, urllib.request; begin = time.time(); "
         "text = urllib.request.urlopen(sys.argv[1], timeout=120).read().decode(); print(begin, time.time()); print(text)"
     )
     enter = ["nsenter", "--net", "--target", pid1] if within else []
     head, text = run(*enter, sys.executable, "-c", script, f"http://127.0.0.1:{port}/metrics").split("\n", 1)
-    asked = tuple(map(float, head.split()))
+    requested = tuple(map(float, head.split()))
     found = {}
     for line in text.splitlines():
         match = re.fullmatch(r"([a-z_0-9A-Z:]+)(\{.*\})? ([^ ]+)(?: (\d+))?", line)
@@ -151,7 +151,7 @@ def pick(of, name, *words):
 
 
 def cadvisor(name):
-    """On a busy machine cAdvisor leaves containers out for which it was late."""
+    """On a busy machine cAdvisor omits containers for which it was late."""
     for _ in range(60):
         of = samples(cadvisor_port)
         if any(series.startswith(name) and docker_id in series for series in of):
@@ -177,9 +177,9 @@ def inside(*command):
 
 
 def snmp(*oids):
-    said = run("nsenter", "--net", "--target", pid1, "snmpget", "-t10", "-v2c", "-c", "public", "-Oqv", "-On",
+    output = run("nsenter", "--net", "--target", pid1, "snmpget", "-t10", "-v2c", "-c", "public", "-Oqv", "-On",
                "udp:127.0.0.1:1610", *oids)
-    return [float(line.strip('"').split()[0]) for line in said.splitlines()]
+    return [float(line.strip('"').split()[0]) for line in output.splitlines()]
 
 
 def zabbix(key):
@@ -231,8 +231,8 @@ def free():
 
 
 def top():
-    said = inside("top", "-b", "-n", "1", "-w", "200")
-    found = re.search(r"MiB Mem : +([0-9.]+) total, +([0-9.]+) free, +([0-9.]+) used, +([0-9.]+) buff/cache", said)
+    output = inside("top", "-b", "-n", "1", "-w", "200")
+    found = re.search(r"MiB Mem : +([0-9.]+) total, +([0-9.]+) free, +([0-9.]+) used, +([0-9.]+) buff/cache", output)
     return [float(value) * MIB for value in found.groups()]
 
 
@@ -246,9 +246,9 @@ def vmstat():
 table, failed = [], []
 
 
-def judge(title, percent, digits, unit, found, slack=0):
-    """`found`: of each source its value, the least and the most that the cgroup said, what its figures round off.
-    `slack`: the difference of the latter two that is none, in any case."""
+def compare(title, percent, digits, unit, found, slack=0):
+    """`found`: for each source its value, the least and the most value of the cgroup, and its rounding.
+    `slack`: the difference of least and most that always counts as none."""
     text = lambda value: f"{value / unit:.{digits}f}"
     differences = []
     for source, (value, least, most, rounding) in found.items():
@@ -269,7 +269,7 @@ def judge(title, percent, digits, unit, found, slack=0):
 
 
 def gauges(title, name, sources, percent=1, digits=1, unit=MIB, slack=0):
-    """`sources`: of each the function that reads it, the seconds for which it may keep what it read, its rounding."""
+    """`sources`: for each the function that reads it, the seconds for which it may cache a value, and its rounding."""
     found = {}
     for source, (reader, age, rounding) in sources.items():
         best = None
@@ -288,17 +288,17 @@ def gauges(title, name, sources, percent=1, digits=1, unit=MIB, slack=0):
                 break
             time.sleep(1)
         found[source] = best
-    judge(title, percent, digits, unit, found, slack)
+    compare(title, percent, digits, unit, found, slack)
 
 
 def cpu():
-    """CPUs used: of each source its value, and when the window that it is about began and ended."""
+    """CPUs used: for each source its value, and when its window began and ended."""
 
     def counter(reader):
         best = None
         for _ in range(5):
             value, when = reader()
-            bracket = (when - 0.1, when + 0.1) if when else asked
+            bracket = (when - 0.1, when + 0.1) if when else requested
             if best is None or bracket[1] - bracket[0] < best[1][1] - best[1][0]:
                 best = value, bracket
             if bracket[1] - bracket[0] < 0.3:
@@ -331,7 +331,7 @@ def cpu():
     }
     found = {}
     begun = time.time()
-    # docker stats prints a line whenever it likes; each is about the second before. On a slow machine it gives up.
+    # docker stats prints a line at any time; each is about the last second. On a slow machine it fails, so it runs in a loop.
     stats = subprocess.Popen(["sh", "-c", "while :; do docker stats --format '{{.CPUPerc}}' busy; sleep 1; done"],
                              stdout=subprocess.PIPE, text=True, start_new_session=True)
     lines = []
@@ -339,9 +339,9 @@ def cpu():
 
     def columns(source, command, seconds):
         begin = time.time()
-        said = inside(*command)
+        output = inside(*command)
         end = time.time()
-        found[source] = said, (begin, max(end - seconds, begin)), (begin + seconds, max(end, begin + seconds))
+        found[source] = output, (begin, max(end - seconds, begin)), (begin + seconds, max(end, begin + seconds))
 
     waiting = [threading.Thread(target=columns, args=args) for args in (
         ("top", ("top", "-b", "-n", "2", "-d", str(WINDOW), "-w", "200"), WINDOW),
@@ -357,9 +357,9 @@ def cpu():
     tops, *window = found["top"]
     tops = re.findall(r"^%Cpu\(s\): +([0-9.]+) us, +([0-9.]+) sy, +([0-9.]+) ni", tops, re.M)[-1]
     found["top"] = sum(map(float, tops)) / 100 * CPUS, *window, 0.1 / 100 * CPUS
-    said, *window = found["vmstat"]
-    fields = said.splitlines()[-1].split()
-    # Whole percents, two of them.
+    output, *window = found["vmstat"]
+    fields = output.splitlines()[-1].split()
+    # Whole percents; two values are added.
     found["vmstat"] = (int(fields[12]) + int(fields[13])) / 100 * CPUS, *window, 1 / 100 * CPUS
     for source, (value, begins) in before.items():
         until, ends = after[source]
@@ -368,7 +368,7 @@ def cpu():
     values = [float(line[1]) / 100 for line in
               ((at, re.search(r"([0-9.]+)%", text).group(1)) for at, text in lines if re.search(r"[1-9][0-9.]*%", text))]
     found["docker stats"] = (sum(values) / len(values), (begun, lines[0][0]), (lines[-1][0] - 1, lines[-1][0]), 0.0001)
-    # The agent's collector measures every second, and tells the mean of a minute.
+    # The agent's collector measures every second, and reports the mean of a minute.
     begin = time.time()
     value = sum(zabbix(f"system.cpu.util[,{m}]") for m in ("user", "nice", "system")) / 100 * CPUS
     end = time.time()
@@ -385,7 +385,7 @@ def cpu():
         # It measures for 0.2 s, or 0.1 s at least.
         shown.append((value, (begin, end - 0.1), (begin + 0.1, end), 0))
     spread = lambda one: (lambda least, most: most - least)(*rates(one[1], one[2]))
-    found["`show --all`"] = min(shown, key=spread)  # the one of which is known best when it was true
+    found["`show --all`"] = min(shown, key=spread)  # the one whose time is known best
     for source, (value, begins, ends, rounding) in found.items():
         if source not in counters:
             found[source] = value, *rates(begins, ends), rounding
@@ -394,11 +394,11 @@ def cpu():
         least, most = busy_until(ends[0]) - busy_until(begins[1]), busy_until(ends[1]) - busy_until(begins[0])
         seconds = sum(ends) / 2 - sum(begins) / 2
         found[source] = value / seconds, least / seconds, most / seconds, rounding / seconds
-    judge("CPU time, CPUs", 3, 2, 1, found)
+    compare("CPU time, CPUs", 3, 2, 1, found)
 
 
 def loads():
-    """Load averages: nothing outside proclens counts them. What the others say lies between two answers of it."""
+    """Load averages: nothing outside proclens counts them. The other values are between two values of proclens."""
     others = {
         "`metrics`": lambda: (metrics("proclens_load1"), None),
         "uptime, top": lambda: (float(re.search(r"load average: ([0-9.]+)", inside("uptime")).group(1)), None),
@@ -422,20 +422,20 @@ def loads():
         begin = min(begin, when - 6) if when else begin
         near = [load for at, load in known if at >= begin]
         found[source] = value, min(near), max(near), 0.006
-    judge("load average of a minute (`show --all`)", 1, 2, 1, found)
+    compare("load average of a minute (`show --all`)", 1, 2, 1, found)
 
 
-# The load average of a minute comes near to what it will be, and Zabbix and collectd tell means of the last minute.
+# Wait until the load average of a minute is almost constant. Zabbix and collectd report means of the last minute.
 time.sleep(max(float(settle), 65))
 cpu()
-now, slow = 0, 6  # seconds; snmpd keeps what it read
+now, slow = 0, 6  # seconds; snmpd caches its values
 limits = {
     "docker stats": bytes_of(docker()["MemUsage"].split(" / ")[1]), "cAdvisor": cadvisor("container_spec_memory_limit_bytes")[0],
     "`show --all`": show()["memory_limit"], "`metrics`": metrics("proclens_memory_total_bytes"), "free": free()["total"],
     "top": top()[0], "vmstat": vmstat()["total memory"], "zabbix_agentd": zabbix("vm.memory.size[total]"),
     "snmpd": snmp(".1.3.6.1.4.1.2021.4.5.0")[0] * KIB, "node_exporter": node("node_memory_MemTotal_bytes"),
 }
-judge("memory limit, MiB", 1, 1, MIB, {source: (value, limit, limit, 0) for source, value in limits.items()})
+compare("memory limit, MiB", 1, 1, MIB, {source: (value, limit, limit, 0) for source, value in limits.items()})
 gauges("memory without inactive page cache, MiB", "working", {
     "docker stats": (lambda: bytes_of(docker()["MemUsage"].split(" / ")[0]), 3, 0.05 * MIB),
     "cAdvisor": (lambda: cadvisor("container_memory_working_set_bytes"), 1, 0),

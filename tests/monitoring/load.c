@@ -1,4 +1,4 @@
-/* load DIRECTORY: what `scripts/lab/agreement` measures. 200 MiB of anonymous memory, 100 MiB of page cache (reads
+/* load DIRECTORY: the load that `scripts/lab/agreement` measures. 200 MiB of anonymous memory, 100 MiB of page cache (reads
    DIRECTORY/in), 50 MiB written (DIRECTORY/out, past the cache), one busy thread, three threads in state D. */
 #define _GNU_SOURCE
 #include <err.h>

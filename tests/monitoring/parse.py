@@ -1,5 +1,5 @@
 """parse.py FILE [NAME...]: Prometheus's own OpenMetrics parser reads the file; types and units fit the names, and
-the families NAME are there."""
+the families NAME exist."""
 
 import sys
 

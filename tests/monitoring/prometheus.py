@@ -1,5 +1,5 @@
 """prometheus.py PORT DASHBOARD v1|v2 CONTAINER: a Prometheus that scrapes proclens and node_exporter. Every query of the
-dashboard has a result, and both ways tell the same of CONTAINER (the label `id`)."""
+dashboard has a result, and both ways give the same values for CONTAINER (the label `id`)."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ def query(text):
 
 
 def labels(which):
-    """label_values(SELECTOR, LABEL), which Grafana asks another interface for."""
+    """label_values(SELECTOR, LABEL), which Grafana gets from another interface."""
     selector, label = which.removeprefix("label_values(").removesuffix(")").rsplit(",", 1)
     return {series.get(label.strip()) for series in api("series", **{"match[]": selector})} - {None}
 
@@ -57,7 +57,7 @@ for panel in definition["panels"]:
         if "_pressure_" in text and mode != "v2":
             assert not mine, "cgroup v1 counts no pressure"
             continue
-        # Of node_exporter and of proclens itself.
+        # One of node_exporter, one of proclens.
         assert {r["metric"]["job"] for r in mine} == {"proclens", "node"}, (text, mine)
 assert titles == {"CPU, with steal", "Memory", "Load average", "Pressure"}, titles
 for name in "proclens_memory_total_bytes", "proclens_cpus":

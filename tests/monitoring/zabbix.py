@@ -1,5 +1,5 @@
-"""zabbix.py PORT TEMPLATE CONTAINER: asks a Zabbix agent for the master item, and applies the template to the answer:
-every item of the discovered CONTAINER has a value."""
+"""zabbix.py PORT TEMPLATE CONTAINER: gets the master item from a Zabbix agent, and applies the template to it: every
+item of the discovered CONTAINER has a value."""
 
 import json
 import re
@@ -15,14 +15,14 @@ port, template, container = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 def ask(key):
     with socket.create_connection(("127.0.0.1", port), timeout=30) as agent:
         agent.sendall(b"ZBXD\1" + struct.pack("<Q", len(key)) + key.encode())
-        answer = b""
+        response = b""
         while more := agent.recv(65536):
-            answer += more
-    assert answer[:5] == b"ZBXD\1", answer
-    length, _ = struct.unpack("<II", answer[5:13])
-    assert len(answer) == 13 + length
-    assert not answer[13:].startswith(b"ZBX_NOTSUPPORTED"), answer
-    return answer[13:].decode()
+            response += more
+    assert response[:5] == b"ZBXD\1", response
+    length, _ = struct.unpack("<II", response[5:13])
+    assert len(response) == 13 + length
+    assert not response[13:].startswith(b"ZBX_NOTSUPPORTED"), response
+    return response[13:].decode()
 
 
 [template] = yaml.safe_load(open(template))["zabbix_export"]["templates"]

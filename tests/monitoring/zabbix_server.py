@@ -19,9 +19,9 @@ def call(method, params):
     body = {"jsonrpc": "2.0", "method": method, "params": params, "id": 1, "auth": token}
     request = urllib.request.Request(
         f"http://127.0.0.1:{frontend}/api_jsonrpc.php", json.dumps(body).encode(), {"Content-Type": "application/json-rpc"})
-    answer = json.load(urllib.request.urlopen(request, timeout=300))
-    assert "error" not in answer, (method, answer["error"])
-    return answer["result"]
+    response = json.load(urllib.request.urlopen(request, timeout=300))
+    assert "error" not in response, (method, response["error"])
+    return response["result"]
 
 
 def until(what, ask):
@@ -44,7 +44,7 @@ token = call("user.login", {"username": "Admin", "password": "zabbix"})
 new = {"createMissing": True, "updateExisting": True}
 rules = {name: new for name in ("groups", "templates", "items", "discoveryRules", "triggers")}
 assert call("configuration.import", {"format": "yaml", "rules": rules, "source": TEXT}) is True
-# Again, as an upgrade does.
+# A second import, as in an upgrade.
 assert call("configuration.import", {"format": "yaml", "rules": rules, "source": TEXT}) is True
 
 [[of_templates], groups] = (
@@ -58,11 +58,12 @@ wanted = {key.replace("{#CGROUP}", container) for key in prototypes}
 
 
 def measured():
-    """The container's items, once all have a value. Until then the server is told to ask now: it would once a minute."""
+    """The container's items, once all have a value. Until then the server is made to update them at once, which it
+    otherwise does once a minute."""
     try:
         call("task.create", [{"type": 6, "request": {"itemid": master["itemid"]}}])
     except AssertionError:
-        pass  # the server does not know the item yet
+        pass  # the server does not have the item yet
     items = call("item.get", {"hostids": host, "output": ["key_", "lastvalue", "lastclock", "state", "error"]})
     wrong = [item for item in items if item["state"] != "0"]
     assert not wrong, wrong

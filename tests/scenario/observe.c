@@ -108,14 +108,14 @@ static double apart(const struct moment *a, const struct moment *b) {
 }
 
 /* The results of the calls, between two moments. */
-struct answers {
+struct results {
 	struct moment before, after;
 	struct sysinfo s;
 	double loads[3];
 	long avphys, get_avphys;
 };
 
-static int ask(struct answers *a) {
+static int read_calls(struct results *a) {
 	if (look(&a->before)) return -1;
 	a->avphys = sysconf(_SC_AVPHYS_PAGES);
 	a->get_avphys = get_avphys_pages();
@@ -127,7 +127,7 @@ static void range(const char *name, double a, double b) { printf("%s %.2f %.2f\n
 
 static int values(void) {
 	struct timespec nap = {0, 20000000};
-	struct answers a, best;
+	struct results a, best;
 	struct sysinfo s;
 	cpu_set_t set;
 	unsigned long raw[128] = {0};
@@ -145,7 +145,7 @@ static int values(void) {
 
 	/* Other processes of the container start and end: wait for a quiet moment, or else use the quietest one. */
 	for (int i = 0; i < 100; i++) {
-		if (ask(&a)) return 1;
+		if (read_calls(&a)) return 1;
 		if (!i || apart(&a.before, &a.after) < apart(&best.before, &best.after)) best = a;
 		if (apart(&best.before, &best.after) <= 65536) break;
 		nanosleep(&nap, 0);

@@ -1,5 +1,5 @@
 """watcher.py SECONDS: one long-lived process that reads the virtual files all the time, by new descriptors
-and by kept ones, and prints "bad watcher: WHY" where a counter steps back, a text is incomplete, or
+and by open ones, and prints "bad watcher: WHY" if a counter steps back, a text is incomplete, or
 descriptors or memory leak."""
 
 import os
@@ -26,10 +26,10 @@ last, rounds, descriptors, memory = {}, 0, None, None
 while time.monotonic() < end:
     try:
         texts = {path: read(path) for path in ("/proc/stat", "/proc/uptime", "/proc/loadavg", "/proc/cpuinfo", "/proc/meminfo", "/proc/vmstat")}
-        # In the order in which they are read: what is read later may not be less.
+        # In the order in which they are read: a later value must not be less.
         again = {path: os.pread(fd, 1 << 20, 0).decode() for path, fd in kept.items()}
     except OSError as error:
-        # The machine itself may be out of descriptors or memory; the kernel's files fail likewise.
+        # The machine itself may be out of descriptors or memory; then the kernel's files fail too.
         if error.errno not in (12, 23, 24):
             bad(f"{error}")
         continue

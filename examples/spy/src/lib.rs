@@ -102,26 +102,26 @@ fn object(address: *const c_void) -> Option<&'static CStr> {
 /// True if the library made this call, false if the program did. The first stack frame outside this spy
 /// decides.
 fn library_asked() -> bool {
-    unsafe extern "C" fn step(context: *mut c_void, answer: *mut c_void) -> c_int {
-        // SAFETY: the unwinder passes its context, and `answer` is the option below.
-        let (caller, answer) = unsafe {
+    unsafe extern "C" fn step(context: *mut c_void, result: *mut c_void) -> c_int {
+        // SAFETY: the unwinder passes its context, and `result` is the option below.
+        let (caller, result) = unsafe {
             (
                 object(_Unwind_GetIP(context) as *const c_void),
-                &mut *answer.cast::<Option<bool>>(),
+                &mut *result.cast::<Option<bool>>(),
             )
         };
         if caller == object(step as *const c_void) {
             return 0;
         }
-        *answer = Some(caller.is_some_and(|name| {
+        *result = Some(caller.is_some_and(|name| {
             proclens::procfs::files::last_component(name.to_bytes()).starts_with(b"libproclens")
         }));
         5 // _URC_END_OF_STACK
     }
-    let mut answer: Option<bool> = None;
-    // SAFETY: walks this thread's own stack; `step` gets the address of `answer`.
-    unsafe { _Unwind_Backtrace(step, (&raw mut answer).cast()) };
-    answer == Some(true)
+    let mut result: Option<bool> = None;
+    // SAFETY: walks this thread's own stack; `step` gets the address of `result`.
+    unsafe { _Unwind_Backtrace(step, (&raw mut result).cast()) };
+    result == Some(true)
 }
 
 /// Reports a number of the host. Ignores calls by the library, which corrects the result.

@@ -14,7 +14,7 @@ use proclens::cgroup::{Version, counters, cpus, v1, v2};
 use proclens::cgroup::{cpu, kernel, memory};
 use proclens::error::{self, ErrorKind};
 use proclens::procfs::files::MachineFile;
-use proclens::sampler::start;
+use proclens::sampler::conditions;
 use proclens::settings::Settings;
 use proclens::shared_state::LOST_AFTER_US;
 use proclens::sys::{self, Errno};
@@ -561,17 +561,17 @@ impl Explainer<'_> {
             return "none starts (PROCLENS_SAMPLER=off)".to_owned();
         }
         let init = self.view.read(c"/proc/1/comm", arena).unwrap_or_default();
-        if !start::is_silent(init) {
+        if !conditions::is_silent(init) {
             return format!(
                 "none starts under this PID 1 ({}), which could notice it: see \"Load average\" in README, or run `proclens sampler`",
                 String::from_utf8_lossy(init).trim()
             );
         }
         if let Target::Own = self.view.target() {
-            if let Some(obstacle) = start::obstacle(None) {
+            if let Some(obstacle) = conditions::obstacle(None) {
                 return format!("none starts here: {}", obstacle.text());
             }
-            if !start::leaves_tasks_to_start(cgroups) {
+            if !conditions::leaves_tasks_to_start(cgroups) {
                 return "none starts here: pids.max leaves too few tasks".to_owned();
             }
         }

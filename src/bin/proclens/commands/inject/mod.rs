@@ -5,16 +5,16 @@
 //! An init container copies the library from the release image into an `emptyDir`; each container mounts
 //! that volume and gets `LD_PRELOAD`. Injecting twice gives the same result as injecting once.
 
-mod node;
 mod pod;
 mod quantity;
+mod tree;
 mod yaml;
 
 use crate::output::failure::{Failure, Result};
 use clap::ValueEnum;
-use node::{Map, Node};
 use serde_json::Value;
 use std::io::{Read, Write};
+use tree::{Map, Node};
 
 /// How the dynamic linker finds the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -3,7 +3,7 @@
 //! An annotation records every list and every variable that was added, so that removing restores what was
 //! there before.
 
-use super::node::{Map, Node};
+use super::tree::{Map, Node};
 use super::{Preload, quantity};
 use crate::commands::env;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! YAML text to [`Node`] and back. Aliases and merge keys are expanded. Comments of a document that is
 //! written anew are lost.
 
-use super::node::{Map, Node, Scalar};
+use super::tree::{Map, Node, Scalar};
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use std::borrow::Cow;
 use std::collections::HashMap;
