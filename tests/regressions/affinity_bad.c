@@ -16,9 +16,9 @@ static void is(long result, long number, long pid, size_t size, const void *mask
 	/* On a machine of more than 64 possible CPUs a smaller mask holds the reduced one: small_masks.c. */
 	if (number == SYS_sched_getaffinity && expected == -EINVAL && result >= 0 && size % 8 == 0 && size && (long)size < kernel_size)
 		return;
-	long told = error ? -error : result > 0 ? 0 : result;
-	if (told != expected)
-		fail("line %d: size %zu, pid %ld: %ld, not %ld", line, size, pid, told, expected);
+	long got = error ? -error : result > 0 ? 0 : result;
+	if (got != expected)
+		fail("line %d: size %zu, pid %ld: %ld, not %ld", line, size, pid, got, expected);
 }
 #define IS(number, pid, size, mask, call) do { errno = 0; long r = (call); is(r, number, pid, size, mask, __LINE__); } while (0)
 

@@ -4,10 +4,10 @@
 #include <sched.h>
 
 static void ask_for(const char *what) {
-	char answer;
+	char byte;
 	must(write(1, what, strlen(what)) == (ssize_t)strlen(what));
-	do must(read(0, &answer, 1) == 1);
-	while (answer != '\n');
+	do must(read(0, &byte, 1) == 1);
+	while (byte != '\n');
 }
 
 int main(void) {

@@ -124,7 +124,7 @@ static const int whences[] = {SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE
 static unsigned done;
 static char line[4096];
 static int length;
-static void say(const char *format, ...) {
+static void print(const char *format, ...) {
   va_list list;
   va_start(list, format);
   length += vsnprintf(line + length, sizeof line - length, format, list);
@@ -141,7 +141,7 @@ static void end_line(void) {
 }
 #define CALL(result, ...) (done++, errno = 77, (result) = (__VA_ARGS__), saved = errno)
 static int saved;
-static void outcome(long result) { say(" = %ld, errno %d", result, saved); }
+static void outcome(long result) { print(" = %ld, errno %d", result, saved); }
 
 static unsigned hash(const void *data, size_t size) {
   unsigned h = 2166136261u;
@@ -157,17 +157,17 @@ static int is_virtual(const struct stat *s) {
 static void describe(int fd) {
   struct stat s;
   int flags = fcntl(fd, F_GETFL), close_flag = fcntl(fd, F_GETFD);
-  if (fstat(fd, &s)) { say("; no fstat, errno %d", errno); return; }
+  if (fstat(fd, &s)) { print("; no fstat, errno %d", errno); return; }
   // A memory file cannot show O_NOFOLLOW.
-  say("; flags %x %x", is_virtual(&s) ? flags & ~O_NOFOLLOW : flags, close_flag);
-  say("; mode %o links %lu", s.st_mode, S_ISDIR(s.st_mode) ? 0 : (ulong_)s.st_nlink); // /proc has one per task
+  print("; flags %x %x", is_virtual(&s) ? flags & ~O_NOFOLLOW : flags, close_flag);
+  print("; mode %o links %lu", s.st_mode, S_ISDIR(s.st_mode) ? 0 : (ulong_)s.st_nlink); // /proc has one per task
   if (is_virtual(&s)) {
-    say(" dev %lx size %ld", (ulong_)s.st_dev, (long)s.st_size);
+    print(" dev %lx size %ld", (ulong_)s.st_dev, (long)s.st_size);
     return;
   }
   char text[64];
   ssize_t n = S_ISREG(s.st_mode) ? read(fd, text, sizeof text) : 0;
-  say(" size %ld text %ld %x", S_ISDIR(s.st_mode) ? 0 : (long)s.st_size, (long)n, n > 0 ? hash(text, n) : 0);
+  print(" size %ld text %ld %x", S_ISDIR(s.st_mode) ? 0 : (long)s.st_size, (long)n, n > 0 ? hash(text, n) : 0);
 }
 
 // --- the calls ----------------------------------------------------------------
@@ -206,7 +206,7 @@ static void call_open(void) {
   const int makes = O_CREAT | (O_TMPFILE & ~O_DIRECTORY);
   if (which >= 4 && which < 8) flags &= ~makes; // without a mode the fortified names abort
   if (which == 2 && !strcmp(p.name, "fifo")) which = 0; // it would wait for a reader
-  say("open/%u(%s, %x, %o, dir %d)", which, p.name, flags, mode, dir);
+  print("open/%u(%s, %x, %o, dir %d)", which, p.name, flags, mode, dir);
   switch (which) {
     case 0: CALL(fd, open(p.value, flags, mode)); break;
     case 1: CALL(fd, openat(dir, p.value, flags, mode)); break;
@@ -232,9 +232,9 @@ static void call_open(void) {
       static const size_t sizes[] = {24, 24, 24, 0, 8, 23, 25, 4096, 5000};
       size_t size = PICK(sizes);
       // Bytes after the structure that are not zero make it one that the kernel does not support.
-      char room[5000] = {0};
-      memcpy(room, &how, sizeof how);
-      CALL(fd, syscall(SYS_openat2, dir, p.value, below(8) ? (void *)room : forbidden, size));
+      char memory[5000] = {0};
+      memcpy(memory, &how, sizeof how);
+      CALL(fd, syscall(SYS_openat2, dir, p.value, below(8) ? (void *)memory : forbidden, size));
       break;
     }
   }
@@ -253,7 +253,7 @@ static void call_fopen(void) {
   while (p.value && !strcmp(p.name, "fifo")) p = path();
   FILE *f = 0;
   unsigned which = below(3);
-  say("fopen/%u(%s, \"%s\")", which, p.name, mode);
+  print("fopen/%u(%s, \"%s\")", which, p.name, mode);
   if (which == 0) {
     CALL(f, fopen(p.value, mode));
   } else {
@@ -263,14 +263,14 @@ static void call_fopen(void) {
   }
   outcome(f != 0);
   if (f) {
-    say("; fd %d", fileno(f));
+    print("; fd %d", fileno(f));
     describe(fileno(f));
     struct stat s;
     if (!fstat(fileno(f), &s) && S_ISREG(s.st_mode) && !is_virtual(&s)) {
       char text[64] = "";
       rewind(f);
       long n = fgets(text, sizeof text, f) ? (long)strlen(text) : -1;
-      say(" line %ld %x at %ld error %d", n, hash(text, strlen(text)), ftell(f), ferror(f) != 0);
+      print(" line %ld %x at %ld error %d", n, hash(text, strlen(text)), ftell(f), ferror(f) != 0);
     }
     fclose(f);
   }
@@ -296,18 +296,18 @@ static void call_read(void) {
   int ours, fd = number(&ours);
   long long offset = PICK(odd_offsets);
   static const size_t sizes[] = {0, 1, 7, 45, 64, 0x7fffffff, (size_t)-1};
-  static char room[128];
-  void *buffers[] = {room, room, room, room, 0, forbidden};
+  static char memory[128];
+  void *buffers[] = {memory, memory, memory, memory, 0, forbidden};
   unsigned which = below(9), b = below(COUNT(buffers));
   void *buffer = buffers[b];
   size_t size = PICK(sizes);
-  if (size > sizeof room && buffer == room) size = sizeof room;
-  struct iovec pieces[3] = {{buffer, size / 2}, {room + 64, 5}, {0, 0}};
+  if (size > sizeof memory && buffer == memory) size = sizeof memory;
+  struct iovec pieces[3] = {{buffer, size / 2}, {memory + 64, 5}, {0, 0}};
   static const int counts[] = {1, 2, 3, 0, -1, 1025};
   int count = PICK(counts), whence = PICK(whences), flags = below(4) ? 0 : below(64);
-  if (size / 2 > 64 && buffer == room) pieces[0].iov_len = 64;
-  memset(room, 0, sizeof room);
-  say("read/%u(%s, buffer %u, %zu, %lld, count %d, whence %d, flags %d)", which, kind(fd, ours), b, size, offset, count, whence, flags);
+  if (size / 2 > 64 && buffer == memory) pieces[0].iov_len = 64;
+  memset(memory, 0, sizeof memory);
+  print("read/%u(%s, buffer %u, %zu, %lld, count %d, whence %d, flags %d)", which, kind(fd, ours), b, size, offset, count, whence, flags);
   long result = -9;
   switch (which) {
     case 0: CALL(result, pread(fd, buffer, size, offset)); break;
@@ -321,9 +321,9 @@ static void call_read(void) {
     case 8: CALL(result, syscall(SYS_lseek, fd, offset, whence)); break;
   }
   outcome(result);
-  say("; %x", hash(room, sizeof room));
+  print("; %x", hash(memory, sizeof memory));
   if (ours >= 0) {
-    say(" at %ld", (long)lseek(fd, 0, SEEK_CUR));
+    print(" at %ld", (long)lseek(fd, 0, SEEK_CUR));
     close(ours);
   }
 }
@@ -335,7 +335,7 @@ static void call_seek(void) {
   unsigned which = below(6), steps = below(30);
   if (below(8) == 0) close(fileno(f)); // a stream without a descriptor
   for (unsigned i = 0; i < steps; i++) getc(f);
-  say("seek/%u(%lld, %d) after %u", which, offset, whence, steps);
+  print("seek/%u(%lld, %d) after %u", which, offset, whence, steps);
   long result = 0;
   fpos_t position, other;
   fgetpos(f, &position);
@@ -350,7 +350,7 @@ static void call_seek(void) {
   }
   outcome(result);
   int c = getc(f);
-  say("; then %d at %ld eof %d error %d", c, ftell(f), feof(f) != 0, ferror(f) != 0);
+  print("; then %d at %ld eof %d error %d", c, ftell(f), feof(f) != 0, ferror(f) != 0);
   fclose(f);
 }
 
@@ -368,9 +368,9 @@ static void call_stat(void) {
   if (below(4) == 0) dir = number(&ours);
   unsigned which = below(9), mask = below(2) ? STATX_BASIC_STATS : next();
   int bad = below(8) == 0;
-  say("stat/%u(%s, dir %s, flags %x, mode %d, mask %x, bad %d)", which, p.name, kind(dir, ours), flags, mode, mask, bad);
+  print("stat/%u(%s, dir %s, flags %x, mode %d, mask %x, bad %d)", which, p.name, kind(dir, ours), flags, mode, mask, bad);
 #ifndef __GLIBC__
-  if (which < 3 && !is_readable(p)) { done++; say(" not asked"); end_line(); return; }
+  if (which < 3 && !is_readable(p)) { done++; print(" not called"); end_line(); return; }
 #endif
   long result = -9;
   struct stat *into = &s;
@@ -388,17 +388,17 @@ static void call_stat(void) {
   }
   outcome(result);
   if (result == 0) {
-    if (s.st_mode) say("; dev %d mode %o size %ld", is_virtual(&s), s.st_mode, is_virtual(&s) || S_ISDIR(s.st_mode) ? 0 : (long)s.st_size);
-    if (x.stx_mode) say("; mask %x mode %o links %u", x.stx_mask, x.stx_mode, S_ISDIR(x.stx_mode) ? 0 : x.stx_nlink);
+    if (s.st_mode) print("; dev %d mode %o size %ld", is_virtual(&s), s.st_mode, is_virtual(&s) || S_ISDIR(s.st_mode) ? 0 : (long)s.st_size);
+    if (x.stx_mode) print("; mask %x mode %o links %u", x.stx_mask, x.stx_mode, S_ISDIR(x.stx_mode) ? 0 : x.stx_nlink);
   }
   if (ours >= 0) close(ours);
 }
 
 // An executed program prints its arguments and its environment.
 static int executed(int argc, char **argv, char **environment) {
-  for (int i = 1; i < argc; i++) say("%s ", argv[i]);
+  for (int i = 1; i < argc; i++) print("%s ", argv[i]);
   for (char **e = environment; *e; e++)
-    if (strncmp(*e, "LD_PRELOAD=", 11) && strncmp(*e, "PROCLENS", 8)) say("[%s]", *e);
+    if (strncmp(*e, "LD_PRELOAD=", 11) && strncmp(*e, "PROCLENS", 8)) print("[%s]", *e);
   end_line();
   return 5;
 }
@@ -418,11 +418,11 @@ static void call_exec(void) {
   int dir = below(3) ? AT_FDCWD : closed_number(), flags = below(4) ? 0 : AT_EMPTY_PATH;
   // A fixed search path, in this process's own environment.
   setenv("PATH", below(2) ? "/nowhere:dir:." : "", 1);
-  say("exec/%u(%s, bad %u, environment %d, dir %d, flags %x)", which, real ? "self" : p.name, bad, environment == some, dir, flags);
+  print("exec/%u(%s, bad %u, environment %d, dir %d, flags %x)", which, real ? "self" : p.name, bad, environment == some, dir, flags);
   // libc itself reads these arguments, and crashes on bad ones as it should.
   int dies = (bad < 2 && which != 0 && which != 5) || (!value || value == (char *)1 || value == forbidden || value == at_page_end);
-  if (dies && which != 0 && which != 1 && which != 5) { done++; say(" not asked"); end_line(); return; }
-  if (bad < 2 && which == 1) { done++; say(" not asked"); end_line(); return; }
+  if (dies && which != 0 && which != 1 && which != 5) { done++; print(" not called"); end_line(); return; }
+  if (bad < 2 && which == 1) { done++; print(" not called"); end_line(); return; }
   int result = -9;
   if (which >= 8) {
     pid_t child = 0;
@@ -430,7 +430,7 @@ static void call_exec(void) {
     else CALL(result, posix_spawnp(&child, value, 0, 0, argv, environment ? environment : none));
     outcome(result);
     int status = 0;
-    if (result == 0) { waitpid(child, &status, 0); say("; ended %x", status); }
+    if (result == 0) { waitpid(child, &status, 0); print("; ended %x", status); }
     return;
   }
   done++;
@@ -460,7 +460,7 @@ static void call_exec(void) {
   }
   int status = 0;
   waitpid(child, &status, 0);
-  say("exec: ended %x", status);
+  print("exec: ended %x", status);
   end_line();
 }
 
@@ -473,8 +473,8 @@ static void call_affinity(void) {
   unsigned which = below(4), bad = below(8);
   memset(mask, 0xa5, sizeof mask);
   cpu_set_t *into = bad == 0 ? 0 : bad == 1 ? (cpu_set_t *)forbidden : (cpu_set_t *)mask;
-  say("affinity/%u(%d, %zu, bad %u)", which, pid, size, bad);
-  if (bad < 2 && (which == 1 || size > 128)) { done++; say(" not asked"); end_line(); return; } // libc clears what the kernel left
+  print("affinity/%u(%d, %zu, bad %u)", which, pid, size, bad);
+  if (bad < 2 && (which == 1 || size > 128)) { done++; print(" not called"); end_line(); return; } // libc clears what the kernel left
   long result = -9;
   switch (which) {
     case 0: case 2: CALL(result, sched_getaffinity(pid, size, into)); break;
@@ -487,7 +487,7 @@ static void call_affinity(void) {
   while (end && mask[end - 1] == 0xa5) end--;
   size_t high = end;
   while (high && mask[high - 1] == 0) high--;
-  say("; written %zu, CPUs in the first 64 %d", end, high <= 8);
+  print("; written %zu, CPUs in the first 64 %d", end, high <= 8);
 }
 
 static void call_sysconf(void) {
@@ -496,7 +496,7 @@ static void call_sysconf(void) {
   for (unsigned i = 0; i < COUNT(virtual); i++)
     if (name == virtual[i]) name = -1;
   long result;
-  say("sysconf(%d)", name);
+  print("sysconf(%d)", name);
   CALL(result, sysconf(name));
   outcome(result);
 }
@@ -507,7 +507,7 @@ static void call_syscall(void) {
   // None of these numbers is an open descriptor, and all memory that is read is invalid.
   if ((int)a >= 0 && (int)a < 64) a = -1;
   if (number == SYS_sysinfo) a = (long)forbidden;
-  say("syscall(%ld, %lx)", number, number == SYS_sysinfo ? 0 : a);
+  print("syscall(%ld, %lx)", number, number == SYS_sysinfo ? 0 : a);
   CALL(result, syscall(number, a, (long)forbidden, 7l, 0l, 0l, 0l));
   outcome(result);
 }
@@ -518,10 +518,10 @@ static void call_values(void) {
   unsigned which = below(3);
   int count = (int)below(9) - 3;
   if (count > 5) count = 5;
-  say("values/%u(%d)", which, count);
+  print("values/%u(%d)", which, count);
   switch (which) {
-    case 0: CALL(result, getloadavg(averages, count)); outcome(result); say("; set %d%d%d%d%d", averages[0] >= 0, averages[1] >= 0, averages[2] >= 0, averages[3] >= 0, averages[4] >= 0); break;
-    case 1: { struct sysinfo info; memset(&info, 0xff, sizeof info); CALL(result, sysinfo(&info)); outcome(result); say("; unit %d high %ld", info.mem_unit, (long)info.freehigh); break; }
+    case 0: CALL(result, getloadavg(averages, count)); outcome(result); print("; set %d%d%d%d%d", averages[0] >= 0, averages[1] >= 0, averages[2] >= 0, averages[3] >= 0, averages[4] >= 0); break;
+    case 1: { struct sysinfo info; memset(&info, 0xff, sizeof info); CALL(result, sysinfo(&info)); outcome(result); print("; unit %d high %ld", info.mem_unit, (long)info.freehigh); break; }
     case 2: CALL(result, sysinfo((struct sysinfo *)forbidden)); outcome(result); break;
   }
 }
@@ -542,7 +542,7 @@ static void call_directory(void) {
   char *list[128];
   unsigned n = 0;
   long result;
-  say("directory/%u(%s)", which, p.name);
+  print("directory/%u(%s)", which, p.name);
   if (which == 0) {
     DIR *d;
     CALL(d, opendir(p.value));
@@ -551,7 +551,7 @@ static void call_directory(void) {
       struct dirent *e;
       errno = 77;
       while ((e = readdir(d)) && n < COUNT(list)) { snprintf(names[n], 256, "%s", e->d_name); list[n] = names[n]; n++; }
-      say("; end errno %d", errno);
+      print("; end errno %d", errno);
       closedir(d);
     }
   } else if (which == 1) {
@@ -576,7 +576,7 @@ static void call_directory(void) {
   qsort(list, n, sizeof *list, by_name);
   unsigned h = 0;
   for (unsigned i = 0; i < n; i++) h = h * 31 + hash(list[i], strlen(list[i]));
-  say("; %u entries %x", n, h);
+  print("; %u entries %x", n, h);
 }
 
 int main(int argc, char **argv, char **environment) {
@@ -598,7 +598,7 @@ int main(int argc, char **argv, char **environment) {
     unlink(long_name);
     if (truncate("file", 45) || truncate("empty", 0)) return 2;
   }
-  say("made %u calls", done);
+  print("made %u calls", done);
   end_line();
   return 0;
 }

@@ -48,7 +48,7 @@ static unsigned hash(const char *text, long length)
 	return h;
 }
 
-static void told(const char *what, int slot, long result, const char *text)
+static void report(const char *what, int slot, long result, const char *text)
 {
 	int code = errno;
 	long at = kind[slot] < 0 ? -1 : lseek(FIRST + slot, 0, SEEK_CUR);
@@ -79,42 +79,42 @@ static void step(void)
 			kind[slot] = which;
 		}
 		printf("%s ", paths[which]);
-		told("open", slot, got < 0 ? -1 : 0, NULL);
+		report("open", slot, got < 0 ? -1 : 0, NULL);
 		break;
 	}
 	case 3:
 	case 4:
 	case 5:
 		result = read(fd, text, size);
-		told("read", slot, result, text);
+		report("read", slot, result, text);
 		break;
 	case 6:
 		result = pread(fd, text, size, below(3000));
-		told("pread", slot, result, text);
+		report("pread", slot, result, text);
 		break;
 	case 7: {
 		static const int whence[] = { SEEK_SET, SEEK_SET, SEEK_CUR };
 		long to = below(3) ? below(3000) : below(2) ? 0 : -below(3000);
 		result = lseek(fd, to, whence[below(3)]);
-		told("lseek", slot, result, NULL);
+		report("lseek", slot, result, NULL);
 		break;
 	}
 	case 8:
 		result = fstat(fd, &st);
 		printf("mode %o uid %d size %ld ", result ? 0 : st.st_mode, result ? 0 : (int)st.st_uid,
 		       result ? 0L : (long)st.st_size);
-		told("fstat", slot, result, NULL);
+		report("fstat", slot, result, NULL);
 		break;
 	case 9:
 		result = dup2(fd, FIRST + other);
 		if (result >= 0)
 			kind[other] = kind[slot];
-		told("dup2", other, result, NULL);
+		report("dup2", other, result, NULL);
 		break;
 	case 10:
 		result = close(fd);
 		kind[slot] = -1;
-		told("close", slot, result, NULL);
+		report("close", slot, result, NULL);
 		break;
 	case 11: {
 		/* A child shares the offset. */
@@ -128,18 +128,18 @@ static void step(void)
 		}
 		waitpid(child, NULL, 0);
 		errno = 77;
-		told("fork", slot, child > 0, NULL);
+		report("fork", slot, child > 0, NULL);
 		break;
 	}
 	case 12: {
 		struct iovec parts[2] = { { text, size / 2 }, { text + size / 2, size - size / 2 } };
 		result = below(2) ? readv(fd, parts, 2) : preadv(fd, parts, 2, below(500));
-		told("readv", slot, result, text);
+		report("readv", slot, result, text);
 		break;
 	}
 	case 13:
 		result = fcntl(fd, below(2) ? F_GETFD : F_GETFL);
-		told("fcntl", slot, result, NULL);
+		report("fcntl", slot, result, NULL);
 		break;
 	case 14: {
 		int copy = dup(fd);
@@ -149,14 +149,14 @@ static void step(void)
 			close(copy);
 			errno = saved;
 		}
-		told("dup", slot, copy < 0 ? -1 : 0, NULL);
+		report("dup", slot, copy < 0 ? -1 : 0, NULL);
 		break;
 	}
 	default: {
 		struct pollfd poll_one = { fd, POLLIN, 0 };
 		result = poll(&poll_one, 1, 0);
 		printf("%x ", poll_one.revents & ~(POLLERR | POLLPRI));
-		told("poll", slot, result, NULL);
+		report("poll", slot, result, NULL);
 		break;
 	}
 	}

@@ -11,7 +11,7 @@ extern char **environ;
 static char *arguments[] = {(char *)"sh", (char *)"-c", (char *)SHOW, 0};
 
 static void overwrite(char **argv) {
-	/* Arguments and environment are in one piece of memory; setproctitle overwrites all of it. */
+	/* Arguments and environment are in one block of memory; setproctitle overwrites all of it. */
 	char *end = argv[0] + strlen(argv[0]) + 1;
 	for (char **each = argv + 1; *each; each++) if (*each == end) end += strlen(end) + 1;
 	for (char **each = environ; *each; each++) if (*each == end) end += strlen(end) + 1;

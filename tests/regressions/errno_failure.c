@@ -83,7 +83,7 @@ int main(void) {
 	must(!fopen(unterminated, "r") && errno == EFAULT);
 
 	static char text[8192];
-	struct iovec piece = {text, sizeof text}, bad = {unreadable, 10};
+	struct iovec part = {text, sizeof text}, bad = {unreadable, 10};
 	int fd = open("/proc/meminfo", O_RDONLY);
 	must(fd >= 0);
 	must(lseek(1000, 0, SEEK_SET) == -1 && errno == EBADF);
@@ -93,9 +93,9 @@ int main(void) {
 	must(pread(1000, text, 10, 0) == -1 && errno == EBADF);
 	must(pread(fd, text, 10, -1) == -1 && errno == EINVAL);
 	must(pread(fd, unreadable, 10, 0) == -1 && errno == EFAULT);
-	must(preadv(1000, &piece, 1, 0) == -1 && errno == EBADF);
+	must(preadv(1000, &part, 1, 0) == -1 && errno == EBADF);
 	volatile int too_few = -1;
-	must(preadv(fd, &piece, too_few, 0) == -1 && errno == EINVAL);
+	must(preadv(fd, &part, too_few, 0) == -1 && errno == EINVAL);
 	must(preadv(fd, &bad, 1, 0) == -1 && errno == EFAULT);
 	FILE *file = fopen("/proc/meminfo", "r");
 	must(file && fseek(file, -1, SEEK_SET) == -1 && errno == EINVAL);

@@ -18,12 +18,12 @@ int main(void) {
 	FILE *file;
 	fpos_t start;
 	for (int i = 0; i < FILES; i++) {
-		struct iovec piece = {text, sizeof text};
+		struct iovec part = {text, sizeof text};
 		quiet((fd = open(files[i], O_RDONLY)) >= 0);
 		quiet(read(fd, text, sizeof text) > 0);
 		quiet(lseek(fd, 0, SEEK_SET) == 0);
 		quiet(pread(fd, text, sizeof text, 0) > 0);
-		quiet(preadv(fd, &piece, 1, 0) > 0);
+		quiet(preadv(fd, &part, 1, 0) > 0);
 		close(fd);
 		quiet((fd = openat(AT_FDCWD, files[i], O_RDONLY)) >= 0);
 		close(fd);

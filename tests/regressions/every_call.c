@@ -101,7 +101,7 @@ int main(int argc, char **argv) {
 			/* The kernel may not have io_uring_setup. */
 			must(call(425, 1, 0) == -1 && errno == -raw(425, 1, 0, 0, 0, 0, 0));
 		} else if (is("lseek") || is("lseek64") || strstr(name, "pread")) {
-			struct iovec piece = {text, sizeof text - 1};
+			struct iovec part = {text, sizeof text - 1};
 			int fd = open(PATH, O_RDONLY);
 			must(fd >= 0);
 			slurp(fd, text, sizeof text);
@@ -112,8 +112,8 @@ int main(int argc, char **argv) {
 				n = read(fd, text, sizeof text - 1);
 			} else if (is("pread") || is("pread64")) n = as(ssize_t (*)(int, void *, size_t, off_t))(fd, text, sizeof text - 1, 0);
 			else if (is("__pread_chk") || is("__pread64_chk")) n = as(ssize_t (*)(int, void *, size_t, off_t, size_t))(fd, text, sizeof text - 1, 0, sizeof text);
-			else if (is("preadv") || is("preadv64")) n = as(ssize_t (*)(int, const struct iovec *, int, off_t))(fd, &piece, 1, 0);
-			else if (is("preadv2") || is("preadv64v2")) n = as(ssize_t (*)(int, const struct iovec *, int, off_t, int))(fd, &piece, 1, 0, 0);
+			else if (is("preadv") || is("preadv64")) n = as(ssize_t (*)(int, const struct iovec *, int, off_t))(fd, &part, 1, 0);
+			else if (is("preadv2") || is("preadv64v2")) n = as(ssize_t (*)(int, const struct iovec *, int, off_t, int))(fd, &part, 1, 0, 0);
 			else fail("%s is not called here yet", name);
 			must(n > 0);
 			text[n] = 0;

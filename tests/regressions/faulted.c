@@ -17,7 +17,7 @@
 static char text[8 << 20];
 static size_t length;
 
-static void say(const char *format, ...)
+static void print(const char *format, ...)
 {
 	va_list arguments;
 	va_start(arguments, format);
@@ -63,7 +63,7 @@ static void read_file(const char *path, int round)
 		}
 	}
 	mark();
-	say("== %d %d %d %d\n%.*s", round, fd, result, code, (int)size, content);
+	print("== %d %d %d %d\n%.*s", round, fd, result, code, (int)size, content);
 }
 
 static void call(const char *name, int round)
@@ -91,7 +91,7 @@ static void call(const char *name, int round)
 	if (!result && code && value >= 0)
 		result = -2;
 	mark();
-	say("== %d -1 %d %d\n%lld\n", round, result, code, value);
+	print("== %d -1 %d %d\n%lld\n", round, result, code, value);
 }
 
 int main(int count, char **arguments)
@@ -114,7 +114,7 @@ int main(int count, char **arguments)
 	for (long got; (got = syscall(SYS_read, maps, page, sizeof page)) > 0;)
 		for (long i = 0; i < got; i++)
 			mappings += page[i] == '\n';
-	say("== end %d %d\n", descriptors, mappings);
+	print("== end %d %d\n", descriptors, mappings);
 	for (size_t done = 0; done < length;) {
 		long got = syscall(SYS_write, 1, text + done, length - done);
 		if (got <= 0)

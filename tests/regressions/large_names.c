@@ -31,14 +31,14 @@ int an_fstatat(int, const char *, struct stat *, int) NAMED(fstatat64);
 int main(void) {
 	char text[64], file[] = "/etc/passwd";
 	struct stat status, same;
-	struct iovec piece = {text, 8};
+	struct iovec part = {text, 8};
 	struct dirent **list;
 	glob_t found;
 	fpos_t start;
 	int fd = an_open(file, O_RDONLY), other = an_openat(AT_FDCWD, file, O_RDONLY);
 	must(fd >= 0 && other >= 0);
 	must(read(fd, text, 4) == 4 && an_lseek(fd, 2, SEEK_SET) == 2 && an_lseek(fd, 0, SEEK_SET) == 0);
-	must(a_pread(fd, text, 8, 0) == 8 && a_preadv(fd, &piece, 1, 0) == 8);
+	must(a_pread(fd, text, 8, 0) == 8 && a_preadv(fd, &part, 1, 0) == 8);
 	must(!fstat(fd, &same));
 #ifdef STAT64
 	must(!a_stat(file, &status) && status.st_ino == same.st_ino);

@@ -18,15 +18,15 @@ static void reads(int fd, long kb, const char *how) {
 	says(slurp(fd, text, sizeof text), kb, how);
 }
 
-union control { struct cmsghdr header; char room[CMSG_SPACE(sizeof(int))]; };
+union control { struct cmsghdr header; char space[CMSG_SPACE(sizeof(int))]; };
 
 static void through_a_socket(void) {
 	int ends[2], status, fd;
 	char byte = 0;
 	union control control = {0};
-	struct iovec piece = {&byte, 1};
+	struct iovec part = {&byte, 1};
 	struct msghdr message = {0};
-	message.msg_iov = &piece;
+	message.msg_iov = &part;
 	message.msg_iovlen = 1;
 	message.msg_control = &control;
 	message.msg_controllen = sizeof control;

@@ -34,7 +34,7 @@ int main(int argc, char **argv) {
 	int container = argc == 1;
 	struct stat status, real;
 	struct statx extended;
-	struct iovec piece = {text, 8};
+	struct iovec part = {text, 8};
 	int fd = open("/etc/passwd", O_RDONLY);
 	must(fd >= 0 && !with_version(1, fd, &real));
 	found_by_name(&real);
@@ -44,8 +44,8 @@ int main(int argc, char **argv) {
 		int ours = open("/proc/meminfo", O_RDONLY);
 		if (container) must(!statx(ours, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &extended) && extended.stx_size == 0 && extended.stx_nlink == 1);
 	}
-	if (preadv2) must(preadv2(fd, &piece, 1, 3, 0) == 8 && lseek(fd, 0, SEEK_CUR) == 0);
-	if (preadv64v2) must(preadv64v2(fd, &piece, 1, 3, 0) == 8 && preadv64v2(-1, &piece, 1, 0, 0) == -1 && errno == EBADF);
+	if (preadv2) must(preadv2(fd, &part, 1, 3, 0) == 8 && lseek(fd, 0, SEEK_CUR) == 0);
+	if (preadv64v2) must(preadv64v2(fd, &part, 1, 3, 0) == 8 && preadv64v2(-1, &part, 1, 0, 0) == -1 && errno == EBADF);
 	if (fstatat) must(!fstatat(AT_FDCWD, "/etc/passwd", &status, 0) && status.st_ino == real.st_ino);
 	if (fstatat64) must(!fstatat64(fd, "", (void *)&status, AT_EMPTY_PATH) && status.st_size == real.st_size);
 	if (stat64) must(!stat64("/etc/passwd", (void *)&status) && status.st_mode == real.st_mode);

@@ -5,15 +5,15 @@
 extern char **environ;
 
 /* As a shell's `read`: reads a byte at a time, to the end of the line. */
-static int line(char *text, int room) {
+static int line(char *text, int size) {
 	int n = 0;
-	while (n < room - 1 && read(0, text + n, 1) == 1)
+	while (n < size - 1 && read(0, text + n, 1) == 1)
 		if (text[n++] == '\n') break;
 	text[n] = 0;
 	return n;
 }
 
-static void child_reads(char **arguments, char *text, int room) {
+static void child_reads(char **arguments, char *text, int size) {
 	int ends[2], status, n = 0, more;
 	must(!pipe(ends));
 	pid_t child = fork();
@@ -25,7 +25,7 @@ static void child_reads(char **arguments, char *text, int room) {
 		_exit(99);
 	}
 	close(ends[1]);
-	while ((more = read(ends[0], text + n, room - 1 - n)) > 0) n += more;
+	while ((more = read(ends[0], text + n, size - 1 - n)) > 0) n += more;
 	text[n] = 0;
 	close(ends[0]);
 	must(waitpid(child, &status, 0) == child && !status);

@@ -47,14 +47,14 @@ static int made(const char *name, int mode, int directory) {
 	return fd;
 }
 
-union control { struct cmsghdr header; char room[CMSG_SPACE(sizeof(int))]; };
+union control { struct cmsghdr header; char space[CMSG_SPACE(sizeof(int))]; };
 
 static int received(int socket) {
 	char byte;
 	union control control;
-	struct iovec piece = {&byte, 1};
+	struct iovec part = {&byte, 1};
 	struct msghdr message = {0};
-	message.msg_iov = &piece;
+	message.msg_iov = &part;
 	message.msg_iovlen = 1;
 	message.msg_control = &control;
 	message.msg_controllen = sizeof control;
@@ -67,9 +67,9 @@ static int received(int socket) {
 static void sent(int socket, int fd) {
 	char byte = 0;
 	union control control = {0};
-	struct iovec piece = {&byte, 1};
+	struct iovec part = {&byte, 1};
 	struct msghdr message = {0};
-	message.msg_iov = &piece;
+	message.msg_iov = &part;
 	message.msg_iovlen = 1;
 	message.msg_control = &control;
 	message.msg_controllen = sizeof control;

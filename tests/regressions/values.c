@@ -15,7 +15,7 @@ static const char *read_file(const char *path) {
 	return text;
 }
 
-static void say(const char *name, double value) { printf("%s %.2f\n", name, value); }
+static void print(const char *name, double value) { printf("%s %.2f\n", name, value); }
 
 static void report(const char *when) {
 	char name[64];
@@ -24,19 +24,19 @@ static void report(const char *when) {
 	for (unsigned i = 0; i < sizeof fields / sizeof *fields; i++) {
 		snprintf(name, sizeof name, "%s%s", when, fields[i]);
 		name[strlen(name) - 1] = 0;
-		say(name, field(text, fields[i]));
+		print(name, field(text, fields[i]));
 	}
 	snprintf(name, sizeof name, "%suptime", when);
-	say(name, atof(read_file("/proc/uptime")));
+	print(name, atof(read_file("/proc/uptime")));
 	double one = 0, five = 0, fifteen = 0;
 	long running = 0, total = 0, last = 0;
 	must(sscanf(read_file("/proc/loadavg"), "%lf %lf %lf %ld/%ld %ld", &one, &five, &fifteen, &running, &total, &last) == 6);
 	snprintf(name, sizeof name, "%sload1", when);
-	say(name, one);
+	print(name, one);
 	snprintf(name, sizeof name, "%sload15", when);
-	say(name, fifteen);
+	print(name, fifteen);
 	snprintf(name, sizeof name, "%stasks", when);
-	say(name, total);
+	print(name, total);
 }
 
 int main(void) {
@@ -45,38 +45,38 @@ int main(void) {
 	double load[3];
 	report("before.");
 	must(!sysinfo(&info));
-	say("sysinfo.totalram", info.totalram / 1024. * info.mem_unit);
-	say("sysinfo.freeram", info.freeram / 1024. * info.mem_unit);
-	say("sysinfo.sharedram", info.sharedram / 1024. * info.mem_unit);
-	say("sysinfo.bufferram", info.bufferram / 1024. * info.mem_unit);
-	say("sysinfo.totalswap", info.totalswap / 1024. * info.mem_unit);
-	say("sysinfo.freeswap", info.freeswap / 1024. * info.mem_unit);
-	say("sysinfo.procs", info.procs);
-	say("sysinfo.uptime", info.uptime);
-	say("sysinfo.load1", info.loads[0] / 65536.);
-	say("sysinfo.load15", info.loads[2] / 65536.);
+	print("sysinfo.totalram", info.totalram / 1024. * info.mem_unit);
+	print("sysinfo.freeram", info.freeram / 1024. * info.mem_unit);
+	print("sysinfo.sharedram", info.sharedram / 1024. * info.mem_unit);
+	print("sysinfo.bufferram", info.bufferram / 1024. * info.mem_unit);
+	print("sysinfo.totalswap", info.totalswap / 1024. * info.mem_unit);
+	print("sysinfo.freeswap", info.freeswap / 1024. * info.mem_unit);
+	print("sysinfo.procs", info.procs);
+	print("sysinfo.uptime", info.uptime);
+	print("sysinfo.load1", info.loads[0] / 65536.);
+	print("sysinfo.load15", info.loads[2] / 65536.);
 	must(!syscall(SYS_sysinfo, &raw_info));
-	say("raw.totalram", raw_info.totalram / 1024. * raw_info.mem_unit);
-	say("raw.load15", raw_info.loads[2] / 65536.);
+	print("raw.totalram", raw_info.totalram / 1024. * raw_info.mem_unit);
+	print("raw.load15", raw_info.loads[2] / 65536.);
 	must(getloadavg(load, 3) == 3);
-	say("getloadavg1", load[0]);
-	say("getloadavg15", load[2]);
+	print("getloadavg1", load[0]);
+	print("getloadavg15", load[2]);
 	long page = sysconf(_SC_PAGESIZE) / 1024;
-	say("phys_pages", (double)sysconf(_SC_PHYS_PAGES) * page);
-	say("get_phys_pages", (double)get_phys_pages() * page);
-	say("avphys_pages", (double)sysconf(_SC_AVPHYS_PAGES) * page);
-	say("get_avphys_pages", (double)get_avphys_pages() * page);
-	say("nprocessors_onln", sysconf(_SC_NPROCESSORS_ONLN));
-	say("nprocessors_conf", sysconf(_SC_NPROCESSORS_CONF));
-	say("get_nprocs", get_nprocs());
-	say("get_nprocs_conf", get_nprocs_conf());
+	print("phys_pages", (double)sysconf(_SC_PHYS_PAGES) * page);
+	print("get_phys_pages", (double)get_phys_pages() * page);
+	print("avphys_pages", (double)sysconf(_SC_AVPHYS_PAGES) * page);
+	print("get_avphys_pages", (double)get_avphys_pages() * page);
+	print("nprocessors_onln", sysconf(_SC_NPROCESSORS_ONLN));
+	print("nprocessors_conf", sysconf(_SC_NPROCESSORS_CONF));
+	print("get_nprocs", get_nprocs());
+	print("get_nprocs_conf", get_nprocs_conf());
 	must(!sched_getaffinity(0, sizeof set, &set));
-	say("affinity", CPU_COUNT(&set));
+	print("affinity", CPU_COUNT(&set));
 	must(!pthread_getaffinity_np(pthread_self(), sizeof set, &set));
-	say("thread_affinity", CPU_COUNT(&set));
+	print("thread_affinity", CPU_COUNT(&set));
 	memset(&raw_set, 0, sizeof raw_set);
 	must(syscall(SYS_sched_getaffinity, 0, sizeof raw_set, &raw_set) > 0);
-	say("raw_affinity", CPU_COUNT(&raw_set));
+	print("raw_affinity", CPU_COUNT(&raw_set));
 	/* Every CPU of the mask can be pinned to. */
 	int pinned = 0;
 	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
@@ -86,10 +86,10 @@ int main(void) {
 			CPU_SET(cpu, &one);
 			pinned += !sched_setaffinity(0, sizeof one, &one);
 		}
-	say("pinned", pinned);
+	print("pinned", pinned);
 	report("after.");
-	say("cpuinfo", count_lines(read_file("/proc/cpuinfo"), "processor"));
-	say("stat", count_lines(read_file("/proc/stat"), "cpu") - 1);
+	print("cpuinfo", count_lines(read_file("/proc/cpuinfo"), "processor"));
+	print("stat", count_lines(read_file("/proc/stat"), "cpu") - 1);
 	static const char *const lists[] = {"online", "possible", "present"};
 	for (int i = 0; i < 3; i++) {
 		char path[64];
@@ -97,6 +97,6 @@ int main(void) {
 		snprintf(path, sizeof path, "/sys/devices/system/cpu/%s", lists[i]);
 		const char *dash = strchr(read_file(path), '-');
 		if (dash) last = atoi(dash + 1);
-		say(lists[i], last + 1);
+		print(lists[i], last + 1);
 	}
 }
