@@ -308,7 +308,6 @@ fn is_pure(name: &str) -> bool {
         "text.rs",
         "values.rs",
         "settings.rs",
-        "cpu_time.rs",
         "load/average.rs",
         "shared_state/record.rs",
         "cgroup/cpus.rs",
@@ -317,7 +316,8 @@ fn is_pure(name: &str) -> bool {
         "cgroup/membership.rs",
         "cgroup/mounts.rs",
     ];
-    name.starts_with("procfs/render/") || files.contains(&name)
+    let folders = ["cpu_time/", "procfs/render/"];
+    folders.iter().any(|folder| name.starts_with(folder)) || files.contains(&name)
 }
 
 #[test]
