@@ -502,6 +502,26 @@ fn boot_time() -> f64 {
     field(&stat, "btime")
 }
 
+/// The server dies between its wait for the program and its report.
+#[test]
+fn a_status_is_not_lost_with_the_server() {
+    needs_containers!();
+    let Some(busybox) = busybox() else { return };
+    if support::program("strace").is_none() {
+        return skipped("no strace here");
+    }
+    let container = small();
+    // The server sleeps when it has waited.
+    let script = "
+        timeout -s KILL 20 strace -f -qq -o /dev/null -e trace=wait4 -e inject=wait4:delay_exit=3000000 \
+          $tool run -- $busybox sh -c 'echo $PPID >/run/server-$0; exit 7' $$ >/dev/null 2>&1 & run=$!
+        until [ -s /run/server-$$ ]; do sleep 0.05; done
+        sleep 1; kill -9 $(cat /run/server-$$)
+        wait $run; echo \"status $?\"; rm /run/server-$$";
+    let seen = shell(&container, script, &[("busybox", text(&busybox))]);
+    assert!(seen.stdout.contains("status 7\n"), "{seen:?}");
+}
+
 /// Whenever the server dies, no call fails and none hangs.
 #[test]
 fn a_killed_server_leaves_no_call_waiting() {

@@ -57,6 +57,10 @@ const ENDED: u32 = 4;
 /// The command ended with this status, and some of its processes are left.
 const ENDED_BEFORE_OTHERS: u32 = 5;
 
+/// The command has ended with this status. The server says so before it waits for the command: then the status is
+/// nowhere but with the server.
+const ENDING: u32 = 6;
+
 /// The state that the command gets back: the caller's signal mask and handling of SIGCHLD, and whether this
 /// process was a subreaper before.
 struct Caller {
@@ -133,6 +137,7 @@ pub fn supervise(job: &Job) -> c_int {
                 listener: None,
                 command: None,
                 server_ended: false,
+                ending: None,
                 server_stopped: false,
             };
             guard.run(job, &caller)
@@ -191,11 +196,18 @@ fn serve(job: &Job, caller: &Caller, page: &'static Page, control: Fd) -> ! {
         }
     }
     loop {
-        let (process, status) = match wait(-1, libc::WUNTRACED | libc::__WALL) {
-            Ok(waited) => waited,
+        let process = match look(command) {
+            Ok((process, None)) => process,
+            Ok((process, Some(status))) => {
+                send(&control, ENDING, status, None);
+                process
+            }
             Err(Errno(libc::EINTR)) => continue,
             // No process is left.
             Err(_) => exit(0),
+        };
+        let Ok((_, status)) = wait(process, libc::WUNTRACED | libc::__WALL) else {
+            continue;
         };
         if process != command {
             continue;
@@ -210,6 +222,27 @@ fn serve(job: &Job, caller: &Caller, page: &'static Page, control: Fd) -> ! {
             leave_standard_error();
         }
     }
+}
+
+/// Waits until a child has ended or was stopped, and leaves it to [`wait`]. Returns the child, and the status if it is
+/// `command` and has ended.
+fn look(command: c_int) -> Result<(c_int, Option<c_int>), Errno> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: the kernel fills the structure, which is read only if it did.
+    let (process, code, number) = unsafe {
+        if libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) != 0 {
+            return Err(last_error());
+        }
+        let info = info.assume_init();
+        (info.si_pid(), info.si_code, info.si_status())
+    };
+    let status = match code {
+        libc::CLD_EXITED => Some((number & 0xff) << 8),
+        libc::CLD_KILLED | libc::CLD_DUMPED => Some(number & 0x7f),
+        _ => None,
+    };
+    Ok((process, status.filter(|_| process == command)))
 }
 
 /// Starts the thread of the server that receives calls into slot `slot`. All signals stay blocked in it.
@@ -304,6 +337,8 @@ struct Guard {
     listener: Option<Listener>,
     command: Option<c_int>,
     server_ended: bool,
+    /// The command's status, if it has ended and the server is about to report what is left of it.
+    ending: Option<c_int>,
     /// Somebody stopped the server with a signal. The guard covers for it until it continues.
     server_stopped: bool,
 }
@@ -352,6 +387,7 @@ impl Guard {
             }
             match receive(&self.control).map(|(message, _)| (message.kind, message.number)) {
                 Some((STOPPED, _)) => kill(sys::process_id() as c_int, libc::SIGSTOP),
+                Some((ENDING, status)) => self.ending = Some(status),
                 Some((ENDED, status)) => return self.end(status, false),
                 Some((ENDED_BEFORE_OTHERS, status)) => return self.end(status, true),
                 Some(_) => {}
@@ -363,7 +399,7 @@ impl Guard {
                     }
                     // The server's children are now children of this process, including those that have
                     // ended.
-                    if let Some(status) = self.reap() {
+                    if let Some(status) = self.reap().or(self.ending) {
                         return self.end(status, true);
                     }
                 }
