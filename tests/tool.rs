@@ -1136,6 +1136,43 @@ fn check_takes_any_name() {
     assert!(out.contains("/a b\u{fffd}/cat\n"), "{out}");
 }
 
+/// A program finds its libraries beside the file behind all links, as /usr/bin/java does.
+#[test]
+fn check_follows_a_link_to_the_program() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::create_dir(path("real")).unwrap();
+    let build = |arguments: &[&str], source: &str| {
+        fs::write(path("source.c"), source).unwrap();
+        let done = Command::new("gcc")
+            .current_dir(path("real"))
+            .args(arguments)
+            .arg("../source.c")
+            .arg("-Wl,--no-as-needed,-rpath,$ORIGIN")
+            .args(if arguments.contains(&"-shared") {
+                &[][..]
+            } else {
+                &["./libown.so"]
+            })
+            .status();
+        done.is_ok_and(|status| status.success())
+    };
+    if !build(&["-shared", "-Wl,-soname,libown.so", "-o", "libown.so"], "")
+        || !build(&["-o", "program"], "int main(void) { return 0; }")
+    {
+        return support::skipped("no gcc here");
+    }
+    std::os::unix::fs::symlink("real/program", path("link")).unwrap();
+    let mut check = Command::new(TOOL);
+    with_no_settings(check.arg("check").arg("--").arg(path("link"))).env("LD_PRELOAD", library());
+    let output = check.output().unwrap();
+    let out = text(&output.stdout);
+    assert!(
+        out.contains("into ") && !out.contains("does not load"),
+        "{out}"
+    );
+}
+
 /// For a program that opens a ring for each CPU, `check` prints a note and the remedy.
 #[test]
 fn check_notes_programs_that_watch_cpus() {

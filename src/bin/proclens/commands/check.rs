@@ -495,9 +495,11 @@ fn dynamic_program(path: &Path, elf: &Elf, findings: &mut Findings) -> bool {
             return false;
         }
     }
+    // The linker finds `$ORIGIN` in the path that it is given. The kernel gives it the file behind all links
+    // (`/usr/bin/java`).
     let listed = Command::new(interpreter)
         .arg("--list")
-        .arg(path)
+        .arg(path.canonicalize().as_deref().unwrap_or(path))
         .stdin(Stdio::null())
         .output();
     let (text, complaint) = match listed {
