@@ -546,3 +546,35 @@ fn jemalloc_and_tcmalloc() {
         assert!(free.contains(&(512 * MIB).to_string()), "{free}");
     }
 }
+
+/// In a program that has closed its standard descriptors, another thread may still write messages to them. What the
+/// library writes to is elsewhere.
+#[test]
+fn the_librarys_descriptors_are_no_standard_ones() {
+    needs_containers!();
+    if support::program("strace").is_none() {
+        return skipped("no strace here");
+    }
+    let container = Plan::usual().start();
+    let script = format!(
+        "exec strace -qq -o /dev/fd/9 -e trace=pwrite64,pwritev,pread64 -E LD_PRELOAD={} cat /proc/stat 9>&1 >/dev/null <&- 2>&-",
+        library().display()
+    );
+    let said = container.program(&["sh", "-c", &script]).output();
+    let (mut reads, mut writes) = (0, 0);
+    for line in said.stdout.lines() {
+        let (call, arguments) = line.split_once('(').expect("a call");
+        let fd: u32 = arguments
+            .split_once(',')
+            .and_then(|(fd, _)| fd.parse().ok())
+            .expect("a descriptor");
+        // The program's own descriptor is 0: the library reads the kernel's file there.
+        assert!(fd > 2 || (call == "pread64" && fd == 0), "{line}");
+        *(if call == "pread64" {
+            &mut reads
+        } else {
+            &mut writes
+        }) += 1;
+    }
+    assert!(reads > 0 && writes > 1, "{said:?}");
+}

@@ -101,6 +101,29 @@ impl Fd {
         Fd(number)
     }
 
+    /// Takes ownership of a descriptor that the kernel has just made. The numbers 0, 1 and 2 are avoided: in a program
+    /// that has closed them, another thread may still write a message to 2, or put a file there.
+    fn new(number: usize) -> Fd {
+        let made = Fd(number as c_int);
+        if made.0 > libc::STDERR_FILENO {
+            made
+        } else {
+            made.moved()
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn moved(self) -> Fd {
+        const FIRST: c_int = libc::STDERR_FILENO + 1;
+        // SAFETY: touches no memory.
+        match unsafe { call!(SYS_fcntl, self.0, libc::F_DUPFD_CLOEXEC, FIRST) } {
+            Ok(number) => Fd(number as c_int),
+            // No other number is free.
+            Err(_) => self,
+        }
+    }
+
     /// Gives up ownership: the library no longer closes the descriptor.
     pub fn give(self) -> c_int {
         let number = self.0;
@@ -160,7 +183,7 @@ pub fn open_at(dir: c_int, path: &CStr, flags: c_int, mode: u32) -> Result<Fd, E
             mode
         )
     }
-    .map(|fd| Fd(fd as c_int))
+    .map(Fd::new)
 }
 
 /// `openat(2)` from the working directory, for reading.
@@ -191,7 +214,7 @@ pub fn open_regular_below(root: &Fd, path: &CStr) -> Result<Fd, Errno> {
             size_of_val(&how)
         )
     };
-    regular(file.map(|fd| Fd(fd as c_int))?)
+    regular(file.map(Fd::new)?)
 }
 
 fn regular(file: Fd) -> Result<Fd, Errno> {
@@ -263,7 +286,7 @@ pub fn truncate(fd: c_int, length: u64) -> Result<(), Errno> {
 /// `memfd_create(2)`.
 pub fn memory_file(name: &CStr, flags: u32) -> Result<Fd, Errno> {
     // SAFETY: the kernel reads the name, which ends with its NUL.
-    unsafe { call!(SYS_memfd_create, name.as_ptr(), flags) }.map(|fd| Fd(fd as c_int))
+    unsafe { call!(SYS_memfd_create, name.as_ptr(), flags) }.map(Fd::new)
 }
 
 /// `fcntl(2)`, F_ADD_SEALS: makes the content of a memory file immutable for all writers.
