@@ -870,3 +870,28 @@ except OSError: print('hidden')";
         between("uptime", age(second) - age(second - 1), 1.0, 1.5, 0.1);
     }
 }
+
+/// A monitoring agent in a container has the host's `/proc` and `/sys` at another place, and means the host. All files there
+/// are the kernel's: the start times are the host's too, and a program adds them to the boot time.
+#[test]
+fn files_of_another_mount_are_the_kernels() {
+    needs_containers!();
+    let container = Plan::new()
+        .memory(256 * MIB)
+        .quota(100_000, 100_000)
+        .setup(
+            "mount -t tmpfs t /mnt; mkdir /mnt/proc /mnt/sys /mnt/same; mount -t proc p /mnt/proc
+             unshare --net mount -t sysfs s /mnt/sys; mount --bind /proc /mnt/same",
+        )
+        .start();
+    let host = "cd /mnt; grep -h MemTotal proc/meminfo; grep -h btime proc/stat
+        cat sys/devices/system/cpu/online; ls -d sys/devices/system/cpu/cpu[0-9]*
+        cut -d' ' -f22 proc/1/stat; cd /mnt/proc; grep MemTotal meminfo";
+    assert_eq!(
+        container.with_shell(host),
+        container.program(&["sh", "-c", host]).output().text()
+    );
+    let same = "cd /mnt; head -n 1 same/meminfo; cd same; head -n 1 meminfo; head -n 1 /proc/self/root/proc/meminfo";
+    let own = "MemTotal:         262144 kB\n";
+    assert_eq!(container.with_shell(same), own.repeat(3));
+}

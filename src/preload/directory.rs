@@ -235,10 +235,10 @@ unsafe fn add_pattern(
     unsafe {
         let pattern = terminated(pattern).to_bytes();
         let mut nowhere = [0u8; 512];
-        let Some([cgroups @ .., _]) = nowhere.get_mut(..=pattern.len()) else {
+        let Some([path @ .., _]) = nowhere.get_mut(..=pattern.len()) else {
             return libc::GLOB_NOMATCH;
         };
-        for (to, from) in cgroups.iter_mut().zip(pattern) {
+        for (to, from) in path.iter_mut().zip(pattern) {
             *to = if *from == b'/' { b'/' } else { 1 };
         }
         let result = next(
@@ -427,15 +427,22 @@ fn is_directory_of_cpus_at(dir: c_int) -> bool {
             cpu_directory::is_usual(path)
                 || cpu_directory::could_be(path)
                     && sys::file_system(dir) == Ok(FileSystem::Sys as u64)
+                    && is_of_this_machine(dir)
         });
     }
     sys::working_directory(&mut link).is_ok_and(cpu_directory::could_be)
         && is_directory_of_cpus(dir, b".")
 }
 
+/// True if the file system of `dir` is the machine's own sysfs. A monitoring agent may have the host's at another place.
+fn is_of_this_machine(dir: c_int) -> bool {
+    sys::status_of(cpu_directory::ROOT)
+        .is_ok_and(|own| sys::status(dir).is_ok_and(|there| there.st_dev == own.st_dev))
+}
+
 /// Frees what libc allocated for the program. This calls the `free` that libc itself uses, which may be the
 /// program's own or that of an allocator loaded before this library.
-fn free(cgroups: *mut c_void) {
+fn free(memory: *mut c_void) {
     static FREE: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
     let mut free = FREE.load(Ordering::Relaxed);
     if free.is_null() {
@@ -448,7 +455,7 @@ fn free(cgroups: *mut c_void) {
         // SAFETY: calls the program's free. The program's libc allocated the memory, and nothing else has
         // it any more.
         unsafe {
-            core::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void)>(free)(cgroups);
+            core::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void)>(free)(memory);
         }
     }
 }

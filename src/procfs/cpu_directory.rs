@@ -2,14 +2,15 @@
 #![forbid(unsafe_code)]
 
 use crate::text::leading_decimal;
+use core::ffi::CStr;
 
 /// Directories whose entries `cpuN` are the machine's CPUs, below the root of sysfs.
 const DIRECTORIES: [&[u8]; 2] = [b"/devices/system/cpu", b"/bus/cpu/devices"];
 /// Each NUMA node has links to its CPUs.
 const NODES: &[u8] = b"/devices/system/node/node";
 /// The usual mount point of sysfs.
-const SYSFS: &[u8] = b"/sys";
-/// The first bytes of a path below [`SYSFS`], for a quick comparison.
+pub const ROOT: &CStr = c"/sys";
+/// The first bytes of a path below [`ROOT`], for a quick comparison.
 pub const SYSFS_START: [u8; 3] = *b"/sy";
 
 /// The `N` of a name `cpuN`.
@@ -45,7 +46,8 @@ pub fn is_event_sources(path: &[u8]) -> bool {
 
 /// True if `path` is one of these directories in its usual spelling.
 pub fn is_usual(path: &[u8]) -> bool {
-    path.strip_prefix(SYSFS).is_some_and(is_below_sysfs)
+    path.strip_prefix(ROOT.to_bytes())
+        .is_some_and(is_below_sysfs)
 }
 
 /// True if `path`, as the kernel reports it, can be one of these directories, at any mount point of

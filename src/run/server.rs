@@ -200,7 +200,8 @@ impl Server {
         }
         // Pass only the last component. The full path of a task's file would be accepted without a check.
         // With the last component alone, the library checks that the task ID means the same task here.
-        let made = virtual_file::memory_file_for(&file, last, flags, (self.settings)());
+        let made =
+            virtual_file::memory_file_for(stop.thread, &file, last, flags, (self.settings)());
         let made = made.ok().flatten()?;
         if last == MachineFile::Loadavg.last() {
             (self.load_was_read)();

@@ -20,11 +20,26 @@ static KNOWN: [(AtomicU64, AtomicU64); MachineFile::ALL.len()] =
 /// The virtual file for `fd`, which was opened as `path`; `None` if `fd` is another file. An empty path
 /// means that the path is unknown.
 pub fn identify(fd: c_int, path: &[u8]) -> Option<VirtualFile> {
+    identify_below(Root::Own, fd, path)
+}
+
+/// Whose `/proc` and `/sys` have the files that are virtual. The same files elsewhere are another machine's: a
+/// monitoring agent in a container reads the host's numbers from `/host/proc`.
+#[derive(Clone, Copy)]
+pub enum Root {
+    /// This process's.
+    Own,
+    /// Those of the process or thread with this ID.
+    Of(u32),
+}
+
+/// As [`identify`], for a descriptor of a process with another root directory.
+pub fn identify_below(root: Root, fd: c_int, path: &[u8]) -> Option<VirtualFile> {
     if let Some(file) = TaskStat::of_path(path) {
         return Some(VirtualFile::Task(file));
     }
     let last = files::last_component(path);
-    if let Some(file) = files::named(last).find(|file| is(fd, *file)) {
+    if let Some(file) = files::named(last).find(|file| is(root, fd, *file)) {
         return Some(VirtualFile::Machine(file));
     }
     let (task, device) = (last == TaskStat::LAST, last == DeviceStat::LAST);
@@ -45,7 +60,10 @@ const SYS: u64 = FileSystem::Sys as u64;
 /// As [`identify`], for a descriptor that another program opened. Finds only files of the machine and of
 /// tasks.
 pub fn identify_inherited(fd: c_int) -> Option<VirtualFile> {
-    let file = MachineFile::ALL.iter().copied().find(|file| is(fd, *file));
+    let file = MachineFile::ALL
+        .iter()
+        .copied()
+        .find(|file| is(Root::Own, fd, *file));
     match file {
         Some(file) => Some(VirtualFile::Machine(file)),
         None if sys::file_system(fd) == Ok(PROC) => identify_task(fd),
@@ -76,8 +94,8 @@ fn identify_device(fd: c_int) -> Option<VirtualFile> {
     let length = sys::read(dev.raw(), &mut number).ok()?;
     let file = DeviceStat::of_number(trim(number.get(..length)?))?;
     let canonical = sys::status_of(file.path(&mut [0; 64])?).ok()?;
-    let same = sys::status(fd).is_ok_and(|status| status.st_ino == canonical.st_ino);
-    same.then_some(VirtualFile::Device(file))
+    let same = |own: libc::stat| own.st_ino == canonical.st_ino && own.st_dev == canonical.st_dev;
+    (sys::status(fd).is_ok_and(same)).then_some(VirtualFile::Device(file))
 }
 
 /// Which file of a task `fd` is, if `path` does not show it.
@@ -100,8 +118,8 @@ fn identify_task(fd: c_int) -> Option<VirtualFile> {
     same.then_some(VirtualFile::Task(file))
 }
 
-/// True if `fd` is the kernel's `file`.
-fn is(fd: c_int, file: MachineFile) -> bool {
+/// True if `fd` is the kernel's `file` in `root`.
+fn is(root: Root, fd: c_int, file: MachineFile) -> bool {
     let Ok(status) = sys::status(fd) else {
         return false;
     };
@@ -115,18 +133,31 @@ fn is(fd: c_int, file: MachineFile) -> bool {
     if sys::file_system(fd) != Ok(file.file_system() as u64) {
         return false;
     }
-    // The same file has the same inode in every mount of its file system.
-    let Ok(canonical) = sys::status_of(file.path()) else {
+    let mut buffer = [0; 96];
+    let Some(canonical) = path_below(root, file, &mut buffer) else {
         return false;
     };
-    if canonical.st_ino != status.st_ino {
+    let Ok(canonical) = sys::status_of(canonical) else {
         return false;
-    }
-    if canonical.st_dev == status.st_dev {
+    };
+    let same = canonical.st_ino == status.st_ino && canonical.st_dev == status.st_dev;
+    if same && matches!(root, Root::Own) {
         inode.store(status.st_ino, Ordering::Relaxed);
         device.store(status.st_dev, Ordering::Release);
     }
-    true
+    same
+}
+
+fn path_below(root: Root, file: MachineFile, buffer: &mut [u8; 96]) -> Option<&CStr> {
+    let Root::Of(process) = root else {
+        return Some(file.path());
+    };
+    let mut path = Out::new(buffer);
+    path.bytes(b"/proc/");
+    path.decimal(process.into());
+    path.bytes(b"/root");
+    path.bytes(file.path().to_bytes_with_nul());
+    CStr::from_bytes_until_nul(path.finish()?).ok()
 }
 
 /// The path of the kernel's file for `virtual_file`. For a task's file, the task ID is read from the

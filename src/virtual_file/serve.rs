@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::content::with_content;
-use super::kernel_file::{identify, identify_inherited};
+use super::kernel_file::{Root, identify, identify_below, identify_inherited};
 use super::memory_file::{Guard, KEPT_FLAGS, MemoryFile};
 use super::recognise::expect;
 use crate::cgroup::kernel::Kernel;
@@ -40,15 +40,17 @@ fn guard_of(path: &[u8], flags: c_int) -> Guard {
 }
 
 /// Makes a memory file with the container's content for `kernel_file`, which the caller opened as `path`
-/// with `flags` on behalf of another process. `None` if that file is not virtual. The returned descriptor
+/// with `flags` on behalf of the thread `caller`. `None` if that file is not virtual. The returned descriptor
 /// is close-on-exec; the caller applies the program's own choice.
 pub fn memory_file_for(
+    caller: u32,
     kernel_file: &Fd,
     path: &[u8],
     flags: c_int,
     settings: &Settings,
 ) -> Result<Option<Fd>, Failure> {
-    let Some(virtual_file) = identify(kernel_file.raw(), path).filter(|_| settings.on) else {
+    let virtual_file = identify_below(Root::Of(caller), kernel_file.raw(), path);
+    let Some(virtual_file) = virtual_file.filter(|_| settings.on) else {
         return Ok(None);
     };
     let signals = signals::block();
