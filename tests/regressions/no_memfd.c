@@ -14,8 +14,13 @@ enum { LOAD = 0x20, JUMP_IF_EQUAL = 0x15, RETURN = 0x06, ERRNO = 0x50000, ALLOW 
 static void empty(const char *path) {
 	DIR *directory = opendir(path);
 	struct dirent *entry;
-	while (directory && (entry = readdir(directory)))
-		if (strstr(entry->d_name, "proclens:")) fail("%s has %s", path, entry->d_name);
+	while (directory && (entry = readdir(directory))) {
+		/* Another program may be about to remove its own. */
+		for (int i = 0; strstr(entry->d_name, "proclens:") && !faccessat(dirfd(directory), entry->d_name, F_OK, 0); i++) {
+			if (i == 500) fail("%s has %s", path, entry->d_name);
+			usleep(10000);
+		}
+	}
 	if (directory) closedir(directory);
 }
 
