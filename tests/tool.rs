@@ -691,7 +691,7 @@ fn bad_input() {
     let libc = libc.iter().find(|path| path.exists()).unwrap();
     let gone = "4194303";
     for (arguments, words) in [
-        (&["show", "memory"][..], "there are meminfo, cpuinfo"),
+        (&["show", "memory"][..], "choose one of meminfo, cpuinfo"),
         (&["show", "--pid", gone], "no such process"),
         (&["explain", "--pid", gone], "no such process"),
         (&["show", "--cgroup", "/no/such"], "no such cgroup"),
