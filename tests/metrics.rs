@@ -306,7 +306,7 @@ fn a_text_file_is_whole_or_absent() {
     assert_eq!(names(directory.path()), ["proclens"]);
 
     let script = "mount -t tmpfs -o size=8k none $1; head -c 6000 /dev/zero >$1/old; cp $1/old $1/fill 2>&-
-        cat $1/fill >>$1/rest 2>&-; echo before >$1/x.prom 2>&-; $2 metrics --textfile $1/x.prom; rc=$?; ls -A $1 >&2; exit $rc";
+        cat $1/fill >>$1/rest 2>&-; echo before >$1/x.prom 2>&-; \"$2\" metrics --textfile $1/x.prom; rc=$?; ls -A $1 >&2; exit $rc";
     let full = Command::new("unshare")
         .args(["-m", "sh", "-c", script, "sh"])
         .args([directory.path().join("disk").as_os_str(), OsStr::new(TOOL)])
