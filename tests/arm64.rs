@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{MIB, Plan, c_program, converse, library, program, skipped};
+use support::{MIB, Plan, c_program, converse, library, plain, program, skipped};
 
 const EMULATOR: &str = "qemu-aarch64-static";
 const COMPILER: &str = "aarch64-linux-gnu-gcc";
@@ -110,7 +110,7 @@ fn tool() {
 fn regressions(compiler: &str, sysroot: &str) {
     let Some(arm64) = arm64_library() else { return };
     needs_containers!();
-    let preload = format!("LD_PRELOAD={}", arm64.display());
+    let preload = format!("LD_PRELOAD={}", plain(&arm64).display());
     let container = Plan::new()
         .memory(512 * MIB)
         .quota(150_000, 100_000)

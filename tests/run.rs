@@ -4,10 +4,16 @@
 #[macro_use]
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use support::{Container, MIB, Output, Plan, c_program, fetched, field, skipped};
 
-const TOOL: &str = env!("CARGO_BIN_EXE_proclens");
+/// The tool, with the library beside it, in a path that shell scripts need not quote.
+static TOOL: LazyLock<String> = LazyLock::new(|| {
+    let tool = Path::new(env!("CARGO_BIN_EXE_proclens"));
+    support::plain(&tool.with_file_name("libproclens.so"));
+    text(&support::plain(tool)).to_owned()
+});
 
 /// A container of 512 MiB and one CPU.
 fn small() -> Container {
@@ -40,7 +46,9 @@ fn reader() -> Option<PathBuf> {
 
 /// Runs `script` by sh in the container; $tool is the tool.
 fn shell(container: &Container, script: &str, more: &[(&str, &str)]) -> Output {
-    let mut program = container.program(&["sh", "-c", script]).env("tool", TOOL);
+    let mut program = container
+        .program(&["sh", "-c", script])
+        .env("tool", TOOL.as_str());
     for (name, value) in more {
         program = program.env(name, value);
     }
@@ -120,7 +128,7 @@ fn static_c_programs_see_the_container_and_refresh() {
     let container = small();
     for reader in readers() {
         let run = |what: &str| {
-            let words = [TOOL, "run", "--", text(&reader)];
+            let words = [TOOL.as_str(), "run", "--", text(&reader)];
             let words: Vec<_> = words.into_iter().chain(what.split(' ')).collect();
             container.program(&words).output().text()
         };
@@ -206,7 +214,7 @@ fn reduced_masks_are_restored_after_the_limits_changed() {
         .quota(100_000, 100_000)
         .cpuset(online.trim())
         .start();
-    let words = [TOOL, "run", "--", text(&program)];
+    let words = [TOOL.as_str(), "run", "--", text(&program)];
     let mut talk = container.program(&words).start();
     let cpuset = container.directory("cpuset").join("cpuset.cpus");
     let set = |cpus: &str| std::fs::write(&cpuset, cpus);
@@ -237,7 +245,7 @@ fn a_go_program_restores_its_mask() {
     let Some(program) = go_program("static-affinity-go", source, "/nonexistent") else {
         return;
     };
-    let words = [TOOL, "run", "--", text(&program)];
+    let words = [TOOL.as_str(), "run", "--", text(&program)];
     let seen = small().program(&words).output();
     if seen.status == Some(77) {
         return skipped("one CPU only");
@@ -276,7 +284,7 @@ fn static_rust_sees_the_container() {
         return skipped("rustc makes no static program here");
     }
     let seen = container
-        .program(&[TOOL, "run", "--", text(&program)])
+        .program(&[TOOL.as_str(), "run", "--", text(&program)])
         .output()
         .text();
     assert_eq!(value(&seen, "refreshed"), "true");
@@ -318,7 +326,7 @@ fn a_static_go_program_sees_the_container() {
     };
     let container = small();
     let seen = container
-        .program(&[TOOL, "run", "--", text(&program)])
+        .program(&[TOOL.as_str(), "run", "--", text(&program)])
         .output()
         .text();
     assert_eq!(value(&seen, "totalram"), "524288");
@@ -418,7 +426,7 @@ time.sleep(0.3)
 print("got", seen.count(b"got\r\n"))
 "#;
     let words = ["python3", "-c", script];
-    let program = container.program(&words).env("tool", TOOL);
+    let program = container.program(&words).env("tool", TOOL.as_str());
     let seen = program.env("busybox", text(&busybox)).output();
     assert_eq!(
         seen.stdout,
@@ -467,11 +475,12 @@ for attempt in range(100):
 print('\\n'.join(line for line in text.split('\\n') if line.startswith('node_')))
 END
         kill $agent; wait $agent; exit 0";
-    let run = format!("{TOOL} run -- {}", text(&agent));
+    let run = format!("{} run -- {}", *TOOL, text(&agent));
     let export = format!(
-        "{TOOL} export /run/proclens-test --every 100ms & export=$!; trap 'kill $export' EXIT
+        "{} export /run/proclens-test --every 100ms & export=$!; trap 'kill $export' EXIT
          while ! [ -e /run/proclens-test/sys/devices/system/cpu/online ]; do sleep 0.1; done
          {} --path.procfs=/run/proclens-test/proc --path.sysfs=/run/proclens-test/sys",
+        *TOOL,
         text(&agent)
     );
     let host = boot_time();
@@ -551,7 +560,7 @@ fn a_server_out_of_memory_leaves_no_call_waiting() {
     let Some(reader) = reader() else { return };
     let container = small();
     let own = container.directory("memory");
-    let words = [TOOL, "run", "--", text(&reader), "load", "3000"];
+    let words = [TOOL.as_str(), "run", "--", text(&reader), "load", "3000"];
     let talk = container.program(&words).start();
     let name_of = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm"));
     let is_tool = |pid: &str| name_of(pid).is_ok_and(|name| name == "proclens\n");
@@ -756,7 +765,7 @@ fn run_works_as_pid_1() {
 fn run_works_in_docker() {
     needs_containers!();
     let Some(busybox) = busybox() else { return };
-    let tool = PathBuf::from(TOOL)
+    let tool = PathBuf::from(env!("CARGO_BIN_EXE_proclens"))
         .with_file_name("static")
         .join("proclens");
     if !tool.exists() {

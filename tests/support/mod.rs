@@ -74,12 +74,17 @@ pub fn scratch() -> PathBuf {
     if !separates(target) {
         return target.to_owned();
     }
-    let mut hash = std::hash::DefaultHasher::new();
-    target.hash(&mut hash);
-    let name = format!("proclens-tests-{:x}", hash.finish());
+    let name = format!("proclens-tests-{}", short_name(target));
     let directory = std::env::temp_dir().join(name);
     fs::create_dir_all(&directory).expect("a directory in the temporary one");
     directory
+}
+
+/// A name that stands for `path`, without spaces and colons.
+fn short_name(path: &Path) -> String {
+    let mut hash = std::hash::DefaultHasher::new();
+    path.hash(&mut hash);
+    format!("{:x}", hash.finish())
 }
 
 fn separates(path: &Path) -> bool {
@@ -87,12 +92,15 @@ fn separates(path: &Path) -> bool {
         .contains(|c: char| c.is_whitespace() || c == ':')
 }
 
-/// `path`, or a copy of the file whose path has no spaces and colons.
+/// `path`, or a copy of the file whose path has no spaces and colons. Copies of files that stand beside each other stand
+/// beside each other too.
 pub fn plain(path: &Path) -> PathBuf {
     if !separates(path) {
         return path.to_owned();
     }
-    let copy = scratch().join(path.file_name().expect("a file"));
+    let directory = scratch().join(short_name(path.parent().expect("a directory")));
+    fs::create_dir_all(&directory).expect("a directory for the copy");
+    let copy = directory.join(path.file_name().expect("a file"));
     static COPYING: Mutex<()> = Mutex::new(());
     let _one = COPYING.lock().unwrap_or_else(|e| e.into_inner());
     let age = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
@@ -102,6 +110,17 @@ pub fn plain(path: &Path) -> PathBuf {
         fs::rename(&unfinished, &copy).expect("a renamed copy");
     }
     copy
+}
+
+/// `directory`, or a link to it whose path has no spaces and colons.
+fn plain_directory(directory: PathBuf) -> PathBuf {
+    if !separates(&directory) {
+        return directory;
+    }
+    let link = scratch().join(short_name(&directory));
+    // Another test can have made the same link.
+    let _ = std::os::unix::fs::symlink(directory, &link);
+    link
 }
 
 /// Prints why a test cannot run here; scripts/test counts these lines.
@@ -899,14 +918,17 @@ fn compiler_there(compiler: &str) -> Option<()> {
 /// one.
 pub fn fetched(name: &str, installed: &str) -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
-    [
-        target.join("test-tools").join(name),
-        PathBuf::from(installed),
-    ]
-    .into_iter()
-    .find(|path| path.exists())
-    .and_then(|path| path.canonicalize().ok())
-    .map(|path| plain(&path))
+    let tools = target.canonicalize().ok()?.join("test-tools");
+    [plain_directory(tools).join(name), PathBuf::from(installed)]
+        .into_iter()
+        .find_map(|path| {
+            let canonical = path.canonicalize().ok()?;
+            Some(if separates(&canonical) {
+                path
+            } else {
+                canonical
+            })
+        })
 }
 
 /// The text that `render` writes, in a buffer of sufficient size.
