@@ -126,7 +126,7 @@ fn traced(container: &Container, library: &Path, command: &str) -> String {
         "rm -rf {t} && mkdir {t} && \
          strace -ff -k -y -qq -o {t}/files -P /proc/meminfo -E LD_PRELOAD={l} -e trace=read,pread64 {command} >/dev/null && \
          strace -ff -k -qq -o {t}/values -E LD_PRELOAD={l} -e trace=sysinfo,sched_getaffinity {command} >/dev/null && \
-         awk -v files=/proc/meminfo -f {awk} {t}/*",
+         awk -v files=/proc/meminfo -f '{awk}' {t}/*",
         t = traces.display(),
         l = library.display(),
         awk = awk.display(),
