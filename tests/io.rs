@@ -218,12 +218,15 @@ fn io_is_the_containers_alone() {
     container.with_shell(&format!(
         "dd if={path} of=/dev/null bs=1M count=1 iflag=direct status=none; vmstat -d; iostat -dk {name}; sleep 0"
     ));
+    // vmstat's first row has the values since the start of the container, and each row what happened since the row
+    // before. On a slow machine a row is late.
     let script = format!(
         "iostat -dk {name}; vmstat -d; cat /sys/block/{name}/stat
-         vmstat -n 1 >/dev/shm/rows & v=$!; sleep 2
+         vmstat -n 1 >/dev/shm/rows & v=$!
+         rows() {{ until [ $(wc -l </dev/shm/rows) -ge $1 ]; do sleep 0.2; done; }}; rows 3
          dd if=/dev/zero of={path} bs=1M count={WRITTEN} oflag=direct conv=notrunc status=none
          dd if={path} of=/dev/null bs=1M count={READ} iflag=direct status=none
-         sleep 3; kill $v
+         rows $(($(wc -l </dev/shm/rows) + 2)); kill $v
          echo ====; iostat -dk {name}; vmstat -d; cat /sys/block/{name}/stat
          echo ====; cat /dev/shm/rows"
     );
@@ -608,9 +611,11 @@ fn swapping_shows() {
     }
     // Write memory, then read it again: pages go out and in. The cgroup's file shows the rest in swap.
     let text = container.with_shell(
-        "vmstat -n 1 & v=$!; sleep 2
+        "vmstat -n 1 >/dev/shm/rows & v=$!
+         rows() { until [ $(wc -l </dev/shm/rows) -ge $1 ]; do sleep 0.2; done; }; rows 3
          head -c 100000000 /dev/zero >/dev/shm/big; cat /dev/shm/big >/dev/null
-         sleep 3; kill $v; echo ====; cat /proc/meminfo; cat /proc/swaps; swapon --show=SIZE,USED --bytes --noheadings; free -k
+         rows $(($(wc -l </dev/shm/rows) + 2)); kill $v
+         cat /dev/shm/rows; echo ====; cat /proc/meminfo; cat /proc/swaps; swapon --show=SIZE,USED --bytes --noheadings; free -k
          grep -E '^pswp' /proc/vmstat",
     );
     let parts: Vec<_> = text.split("====\n").collect();

@@ -2,6 +2,7 @@
 #
 # - `need`: installs programs, with the table of Debian packages that contain them;
 # - `cgroup_at`, `cgroup_is`: where each cgroup controller is mounted on this machine, v1, v2 or hybrid;
+# - `check`: one check that passes or fails, for programs that end with `N passed, N failed, N skipped`;
 # - `undo`: commands that run when a program ends, for whatever reason.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -173,6 +174,28 @@ PYTHON
 exec $(command -v $runtime) "\$@"
 RUNTIME
   chmod +x "$1"
+}
+
+# --- checks -----------------------------------------------------------------
+
+passed=0 failed=0 skipped=0
+# check NAME COMMAND...: passes if COMMAND and each of its steps succeed. The output goes to the caller's $work/output.
+# A failed COMMAND runs once more: a failure that does not repeat has another cause, such as other work on the machine.
+check() {
+  local name=$1 try
+  shift
+  for try in 1 2; do
+    # In a condition bash would ignore `set -e`.
+    (set -e; "$@") >"$work/output" 2>&1
+    if [ $? = 0 ]; then
+      echo "ok $name"
+      passed=$((passed + 1))
+      return
+    fi
+    [ $try = 2 ] || echo "unsteady $name: $(tail -n 8 "$work/output"): once more"
+  done
+  echo "not ok $name: $(tail -n 8 "$work/output")"
+  failed=$((failed + 1))
 }
 
 # --- cgroups ----------------------------------------------------------------

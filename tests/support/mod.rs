@@ -715,6 +715,7 @@ impl<'c> Program<'c> {
         let (ended, end) = mpsc::channel::<()>();
         let watch = std::thread::spawn(move || {
             if end.recv_timeout(TIME_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("{}", states(pid1));
                 // SAFETY: ends the container, and with it every process that has the pipes open.
                 unsafe { libc::kill(pid1, libc::SIGKILL) };
                 return true;
@@ -743,6 +744,7 @@ impl<'c> Program<'c> {
         let (ended, end) = mpsc::channel::<()>();
         std::thread::spawn(move || {
             if end.recv_timeout(TIME_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("{}", states(pid1));
                 // SAFETY: as in `output`.
                 unsafe { libc::kill(pid1, libc::SIGKILL) };
             }
@@ -755,6 +757,33 @@ impl<'c> Program<'c> {
             _ended: ended,
         }
     }
+}
+
+/// What each process in the mount namespace of `pid1` waits for, and its signals: the reason why a program did not end.
+fn states(pid1: i32) -> String {
+    let namespace = |process: &Path| fs::read_link(process.join("ns/mnt")).ok();
+    let own = namespace(Path::new(&format!("/proc/{pid1}")));
+    let mut text = String::new();
+    for process in fs::read_dir("/proc").expect("/proc").flatten() {
+        let process = process.path();
+        if own.is_none() || namespace(&process) != own {
+            continue;
+        }
+        let file = |name| fs::read_to_string(process.join(name)).unwrap_or_default();
+        let command = file("cmdline").replace('\0', " ");
+        text += &format!(
+            "{}: {command}: {}\n",
+            process.display(),
+            file("syscall").trim()
+        );
+        for line in file("status").lines() {
+            let names = ["State", "PPid", "SigPnd", "ShdPnd", "SigBlk", "SigCgt"];
+            if names.iter().any(|name| line.starts_with(name)) {
+                text += &format!("    {line}\n");
+            }
+        }
+    }
+    text
 }
 
 /// A running program with pipes to its standard input and output.
