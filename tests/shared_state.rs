@@ -331,6 +331,48 @@ fn unsaved_results_do_not_step_back() {
     assert_eq!(reader.total(), writer.total());
 }
 
+/// A process takes its sample and is stopped. Meanwhile the quota changes, and others account with another number of
+/// CPUs. What they reported stays: the process neither contradicts nor overwrites it.
+#[test]
+fn an_overtaken_sample_of_other_cpus_takes_nothing_back() {
+    let of = |cpus, age_us, user_us| {
+        let mut sample = sample(age_us, user_us);
+        sample.cpus.count = cpus;
+        sample
+    };
+    let no_less = |now: [u64; 5], before: [u64; 5]| now.iter().zip(before).all(|(a, b)| *a >= b);
+    for (early, late) in [(1, 2), (2, 1), (1, 100), (100, 1), (3, 5)] {
+        let scratch = Scratch::new("overtaken");
+        let store = store(&scratch);
+        let mut fast = Accounting::new();
+        for age_us in [19_000_000, 19_700_000] {
+            account(&store, 0, &of(early, age_us, 1_000_000), &mut fast);
+        }
+        for age_us in [19_710_000, 20_000_000, 20_300_000] {
+            account(&store, 0, &of(late, age_us, 1_100_000), &mut fast);
+        }
+        let before = fast.total();
+        let mut slow = Accounting::new();
+        account(&store, 0, &of(early, 19_800_000, 1_050_000), &mut slow);
+        assert!(
+            no_less(slow.total(), before),
+            "{early} {late}: {:?} {before:?}",
+            slow.total()
+        );
+        assert_eq!(slow.rows().count() as u32, early);
+        let mut later = Accounting::new();
+        account(&store, 0, &of(late, 20_310_000, 1_100_000), &mut later);
+        assert!(
+            no_less(later.total(), before),
+            "{early} {late}: {:?} {before:?}",
+            later.total()
+        );
+        // The slow process goes on too.
+        account(&store, 0, &of(late, 20_400_000, 1_100_000), &mut slow);
+        assert!(no_less(slow.total(), later.total()), "{early} {late}");
+    }
+}
+
 #[test]
 fn accounts_of_more_cpus_than_expected_are_read_whole() {
     let scratch = Scratch::new("longer");

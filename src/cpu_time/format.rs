@@ -193,10 +193,9 @@ impl Accounting {
         }
         let age_us = u64::from_ne_bytes(*slots.get(2)?);
         let whole = Accounting::size_in(bytes) == Some(bytes.len());
-        // The rows cannot show more time than the most CPUs have had.
-        let most = (age_us / TICK_US)
-            .saturating_add(1)
-            .saturating_mul(MOST_CPUS);
+        // The rows cannot show less time than one CPU has had, nor more than the most CPUs have had.
+        let least = age_us / TICK_US;
+        let most = least.saturating_add(1).saturating_mul(MOST_CPUS);
         let mut shown = 0u64;
         let (_, rows) = words.split_at_checked(HEAD.saturating_add(1))?;
         for (field, word) in (0..ROW).cycle().zip(rows) {
@@ -204,7 +203,8 @@ impl Accounting {
                 shown = shown.saturating_add(u64::from_ne_bytes(*word));
             }
         }
-        (whole && sum.value() == u64::from_ne_bytes(*last) && age_us < LONG && shown <= most)
+        let plausible = (least..=most).contains(&shown);
+        (whole && sum.value() == u64::from_ne_bytes(*last) && age_us < LONG && plausible)
             .then_some(age_us)
     }
 }

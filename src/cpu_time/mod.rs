@@ -532,10 +532,15 @@ impl Accounting {
             return self.first(sample);
         }
         self.count_from_start(sample);
+        let n = sample.n();
         if sample.age_us < self.age_us {
+            // A later sample has been accounted, perhaps with another number of CPUs.
+            if self.cpus != n.get() {
+                self.reshape(n, self.age_us);
+                (self.cpus, self.per_cpu) = (n.get(), 0);
+            }
             return;
         }
-        let n = sample.n();
         let max_carry_us = sample.max_carry_us();
         self.reshape(n, sample.age_us);
         self.next_row %= n;

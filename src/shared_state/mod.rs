@@ -424,7 +424,9 @@ impl<'p> Store<'p> {
         let found = record::newest_accounting(slots(buffer, lengths), &self.identity)
             .filter(|found| is_plausible(found, sample));
         if let Some(found) = found {
-            next = Some((1 - found.slot.min(1), found.sequence.wrapping_add(1)));
+            // An older sample than the record's adds nothing to save.
+            next = (found.age_us <= sample.age_us)
+                .then(|| (1 - found.slot.min(1), found.sequence.wrapping_add(1)));
             if found.key == key {
                 // Another process is saving its sample, so this process cannot save its own. If it
                 // reported a result that it cannot save, a later reader might contradict it. So return
@@ -663,13 +665,9 @@ fn is_fresh(last: &Sampled, now_us: u64) -> bool {
     now_us.saturating_sub(last.averages.last_sample_age_us) < LOST_AFTER_US
 }
 
-/// Returns whether the writer of `found` can have overtaken this process, if its record is newer. A
-/// newer record must also have the number of CPUs that this process sees.
+/// Returns whether the writer of `found` can have overtaken this process, if its record is newer.
 fn is_plausible(found: &record::StoredAccounting<'_>, sample: &Sample<'_>) -> bool {
-    found.age_us <= sample.age_us
-        || (found.age_us.saturating_sub(sample.age_us) < OVERTAKEN_US
-            && Accounting::size_in(found.bytes)
-                == Some(crate::cpu_time::size(sample.cpus.count.into())))
+    found.age_us.saturating_sub(sample.age_us) < OVERTAKEN_US
 }
 
 fn open_file(path: &CStr, flags: c_int) -> Result<Fd, Errno> {
