@@ -4,6 +4,7 @@
 //!
 //! `PROCLENS_MODEL_CHANGES` is the number of limit changes (2,000); the schedule is the same in every run.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -87,6 +88,7 @@ fn no_process_sees_a_step_back_when_limits_change() {
     // 8 processes; now and then one ends and another begins.
     let mut processes: Vec<Box<ProcessAccounts>> = (0..8).map(|_| Box::default()).collect();
     let (mut age_us, mut busy, mut cpus) = (5_000_000u64, [0u64; 3], 2u32);
+    let mut stopped: VecDeque<(u64, [u64; 3], u32)> = VecDeque::new();
     let mut last = [0; 5];
     for change in 0..changes {
         for _ in 0..1 + random.below(12) {
@@ -99,6 +101,17 @@ fn no_process_sees_a_step_back_when_limits_change() {
             if random.below(40) == 0 {
                 *processes[which] = Default::default();
             }
+            // A process may be stopped after its sample for some seconds, while others read and the limit changes.
+            let taken = (age_us, busy, cpus);
+            stopped.retain(|(taken_us, ..)| taken_us + 8_000_000 > age_us);
+            let (age_us, busy, cpus) = match random.below(8) {
+                0 => {
+                    stopped.push_back(taken);
+                    continue;
+                }
+                1 => stopped.pop_front().unwrap_or(taken),
+                _ => taken,
+            };
             let mut now = sample(age_us, busy, cpus);
             // Neighbours have a quarter of the time; not every process reads that each time.
             now.time.pressure = (age_us % 3 > 0).then_some(CpuPressure {
