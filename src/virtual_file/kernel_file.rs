@@ -39,7 +39,7 @@ pub fn identify_below(root: Root, fd: c_int, path: &[u8]) -> Option<VirtualFile>
         return Some(VirtualFile::Task(file));
     }
     let last = files::last_component(path);
-    if let Some(file) = files::named(last).find(|file| is(root, fd, *file)) {
+    if let Some(file) = files::named(last).find(|file| is(root, fd, path, *file)) {
         return Some(VirtualFile::Machine(file));
     }
     let (task, device) = (last == TaskStat::LAST, last == DeviceStat::LAST);
@@ -63,7 +63,7 @@ pub fn identify_inherited(fd: c_int) -> Option<VirtualFile> {
     let file = MachineFile::ALL
         .iter()
         .copied()
-        .find(|file| is(Root::Own, fd, *file));
+        .find(|file| is(Root::Own, fd, b"", *file));
     match file {
         Some(file) => Some(VirtualFile::Machine(file)),
         None if sys::file_system(fd) == Ok(PROC) => identify_task(fd),
@@ -118,8 +118,8 @@ fn identify_task(fd: c_int) -> Option<VirtualFile> {
     same.then_some(VirtualFile::Task(file))
 }
 
-/// True if `fd` is the kernel's `file` in `root`.
-fn is(root: Root, fd: c_int, file: MachineFile) -> bool {
+/// True if `fd`, which was opened as `path`, is the kernel's `file` in `root`.
+fn is(root: Root, fd: c_int, path: &[u8], file: MachineFile) -> bool {
     let Ok(status) = sys::status(fd) else {
         return false;
     };
@@ -133,15 +133,15 @@ fn is(root: Root, fd: c_int, file: MachineFile) -> bool {
     if sys::file_system(fd) != Ok(file.file_system() as u64) {
         return false;
     }
+    let is_own = matches!(root, Root::Own);
     let mut buffer = [0; 96];
-    let Some(canonical) = path_below(root, file, &mut buffer) else {
-        return false;
-    };
-    let Ok(canonical) = sys::status_of(canonical) else {
-        return false;
-    };
-    let same = canonical.st_ino == status.st_ino && canonical.st_dev == status.st_dev;
-    if same && matches!(root, Root::Own) {
+    let same = (is_own && path == file.path().to_bytes())
+        || path_below(root, file, &mut buffer)
+            .and_then(|canonical| sys::status_of(canonical).ok())
+            .is_some_and(|canonical| {
+                canonical.st_ino == status.st_ino && canonical.st_dev == status.st_dev
+            });
+    if same && is_own {
         inode.store(status.st_ino, Ordering::Relaxed);
         device.store(status.st_dev, Ordering::Release);
     }

