@@ -444,8 +444,9 @@ fn it_works_under_tini() {
     let container = small();
     let script = "
         unshare --fork --pid --mount-proc --kill-child tini -- $tool run -- $busybox sh -c 'head -n 1 /proc/meminfo; exit 6'; echo $?
-        unshare --fork --pid --mount-proc --kill-child tini -- $tool run -- $busybox sh -c 'trap \"exit 3\" TERM; echo >/run/tini-'$$'; while :; do sleep 0.05; done' & outer=$!
-        while ! [ -e /run/tini-$$ ]; do sleep 0.05; done; rm /run/tini-$$
+        d=$(mktemp -d)
+        unshare --fork --pid --mount-proc --kill-child tini -- $tool run -- $busybox sh -c 'trap \"exit 3\" TERM; echo >'$d'/ready; while :; do sleep 0.05; done' & outer=$!
+        while ! [ -e $d/ready ]; do sleep 0.05; done; rm -r $d
         kill $(cat /proc/$outer/task/$outer/children); wait $outer; echo $?";
     let seen = shell(&container, script, &[("busybox", text(&busybox))]).text();
     assert_eq!(seen, "MemTotal:         524288 kB\n6\n3\n");
@@ -477,9 +478,9 @@ END
         kill $agent; wait $agent; exit 0";
     let run = format!("{} run -- {}", *TOOL, text(&agent));
     let export = format!(
-        "{} export /run/proclens-test --every 100ms & export=$!; trap 'kill $export' EXIT
-         while ! [ -e /run/proclens-test/sys/devices/system/cpu/online ]; do sleep 0.1; done
-         {} --path.procfs=/run/proclens-test/proc --path.sysfs=/run/proclens-test/sys",
+        "d=$(mktemp -u /run/export-XXXXXX); {} export $d --every 100ms & export=$!; trap 'kill $export' EXIT
+         while ! [ -e $d/sys/devices/system/cpu/online ]; do sleep 0.1; done
+         {} --path.procfs=$d/proc --path.sysfs=$d/sys",
         *TOOL,
         text(&agent)
     );
@@ -522,11 +523,12 @@ fn a_status_is_not_lost_with_the_server() {
     let container = small();
     // The server sleeps when it has waited.
     let script = "
+        d=$(mktemp -d)
         timeout -s KILL 20 strace -f -qq -o /dev/null -e trace=wait4 -e inject=wait4:delay_exit=3000000 \
-          $tool run -- $busybox sh -c 'echo $PPID >/run/server-$0; exit 7' $$ >/dev/null 2>&1 & run=$!
-        until [ -s /run/server-$$ ]; do sleep 0.05; done
-        sleep 1; kill -9 $(cat /run/server-$$)
-        wait $run; echo \"status $?\"; rm /run/server-$$";
+          $tool run -- $busybox sh -c 'echo $PPID >$0/server; exit 7' $d >/dev/null 2>&1 & run=$!
+        until [ -s $d/server ]; do sleep 0.05; done
+        sleep 1; kill -9 $(cat $d/server)
+        wait $run; echo \"status $?\"; rm -r $d";
     let seen = shell(&container, script, &[("busybox", text(&busybox))]);
     assert!(seen.stdout.contains("status 7\n"), "{seen:?}");
 }
@@ -539,16 +541,16 @@ fn a_killed_server_leaves_no_call_waiting() {
     let container = small();
     // The guard is the shell's child, the server the guard's. A hang ends by `timeout`, with 124.
     let script = "
-        i=0; while [ $i -lt 60 ]; do
-          timeout -k 1 20 $tool run -- $reader load 80 >/run/out-$$ 2>/run/err-$$ & time=$!
+        i=0; d=$(mktemp -d); while [ $i -lt 60 ]; do
+          timeout -k 1 20 $tool run -- $reader load 80 >$d/out 2>$d/err & time=$!
           sleep 0.0$((i % 10))$((i % 7))
           guard=$(cat /proc/$time/task/$time/children)
           server=$(cat /proc/$(echo $guard)/task/$(echo $guard)/children 2>/dev/null)
           [ -z \"$server\" ] || kill -9 $server
-          wait $time || { echo \"round $i: $?: $(cat /run/out-$$ /run/err-$$)\"; exit 1; }
+          wait $time || { echo \"round $i: $?: $(cat $d/out $d/err)\"; exit 1; }
           i=$((i + 1))
         done
-        grep -c 'has ended' /run/err-$$; rm /run/out-$$ /run/err-$$";
+        grep -c 'has ended' $d/err; rm -r $d";
     let done = shell(&container, script, &[("reader", text(&reader))]);
     assert_eq!(done.status, Some(0), "{done:?}");
 }
@@ -696,8 +698,9 @@ fn exit_statuses_and_signals_are_the_programs() {
         assert_eq!(done.status, Some(status), "{command}: {done:?}");
     }
     // A signal to the guard reaches the program.
-    let script = "$tool run -- $busybox sh -c 'trap \"echo got; exit 3\" TERM; echo ready >/run/trap-'$$'; while :; do sleep 0.05; done' & guard=$!
-        while ! [ -e /run/trap-$$ ]; do sleep 0.05; done; rm /run/trap-$$
+    let script = "d=$(mktemp -d)
+        $tool run -- $busybox sh -c 'trap \"echo got; exit 3\" TERM; echo ready >'$d'/ready; while :; do sleep 0.05; done' & guard=$!
+        while ! [ -e $d/ready ]; do sleep 0.05; done; rm -r $d
         kill $guard; wait $guard; echo $?";
     let done = shell(&container, script, &more);
     assert_eq!(done.stdout, "got\n3\n", "{done:?}");
@@ -750,8 +753,9 @@ fn run_works_as_pid_1() {
           echo pid1 $(cat /proc/1/comm); echo zombies $(ps | grep -c [Z]ombie)
           head -n 1 /proc/meminfo; exit 6'
         echo $?
-        unshare --fork --pid --mount-proc $tool run -- $busybox sh -c 'trap \"exit 3\" TERM; echo ready >/run/inner-'$$'; while :; do sleep 0.05; done' & outer=$!
-        while ! [ -e /run/inner-$$ ]; do sleep 0.05; done; rm /run/inner-$$
+        d=$(mktemp -d)
+        unshare --fork --pid --mount-proc $tool run -- $busybox sh -c 'trap \"exit 3\" TERM; echo ready >'$d'/ready; while :; do sleep 0.05; done' & outer=$!
+        while ! [ -e $d/ready ]; do sleep 0.05; done; rm -r $d
         kill $(cat /proc/$outer/task/$outer/children); wait $outer; echo $?";
     let seen = shell(&container, script, &[("busybox", text(&busybox))]).text();
     assert_eq!(
@@ -816,8 +820,8 @@ fn run_needs_no_privilege() {
     let script = format!(
         "{unprivileged} --no-new-privs $tool run -- $busybox sh -c 'id -u; nproc; head -n 1 /proc/meminfo'
          {unprivileged} $tool run -- $busybox sh -c 'head -n 1 /proc/meminfo'
-         cp $reader /run/unreadable; chmod 111 /run/unreadable
-         {unprivileged} $tool run -- /run/unreadable; echo $?; rm /run/unreadable"
+         d=$(mktemp -d); chmod 755 $d; cp $reader $d/unreadable; chmod 111 $d/unreadable
+         {unprivileged} $tool run -- $d/unreadable; echo $?; rm -r $d"
     );
     let more = [("busybox", text(&busybox)), ("reader", text(&reader))];
     let seen = shell(&container, &script, &more).text();
@@ -857,20 +861,16 @@ fn a_dynamic_program_is_preloaded_and_nothing_else() {
     let Some(busybox) = busybox() else { return };
     let container = small();
     let script = "
-        cp $library $tool /run/ 2>/dev/null; here=$(sed -n 's/^Seccomp:.//p' /proc/self/status)
-        exec /run/proclens run -- sh -c '
+        d=$(mktemp -d); cp $library $tool $d; here=$(sed -n 's/^Seccomp:.//p' /proc/self/status)
+        exec $d/proclens run -- sh -c '
           [ $$ = '$$' ] && echo same process
           [ $(sed -n s/^Seccomp:.//p /proc/self/status) = '$here' ] && echo no filter
-          echo $LD_PRELOAD; head -n 1 /proc/meminfo'";
+          echo ${LD_PRELOAD#'$d'}; head -n 1 /proc/meminfo; rm -r '$d";
     let library = support::library();
     let seen = shell(&container, script, &[("library", text(&library))]).text();
     assert_eq!(
         seen,
-        "same process\nno filter\n/run/libproclens.so\nMemTotal:         524288 kB\n"
-    );
-    let _ = (
-        std::fs::remove_file("/run/proclens"),
-        std::fs::remove_file("/run/libproclens.so"),
+        "same process\nno filter\n/libproclens.so\nMemTotal:         524288 kB\n"
     );
 
     // With --notify it gets a filter: a static child sees the container too.
@@ -916,7 +916,7 @@ fn run_in_other_namespaces_and_with_settings() {
     let container = small();
     let more = [("busybox", text(&busybox))];
     let script = "
-        d=/run/jail-$$; mkdir -p $d/proc $d/bin; cp $busybox $d/bin/busybox; mount -t proc proc $d/proc
+        d=$(mktemp -d); mkdir $d/proc $d/bin; cp $busybox $d/bin/busybox; mount -t proc proc $d/proc
         $tool run -- $busybox chroot $d /bin/busybox sh -c 'head -n 1 /proc/meminfo; cd /proc; head -n 1 meminfo'
         $tool run -- $busybox unshare -p -f -m --mount-proc $busybox sh -c 'head -n 1 /proc/meminfo; cut -d\" \" -f1 /proc/1/stat'
         PROCLENS_CPUS=0.5 PROCLENS_MEMORY=64Mi $tool run -- $busybox sh -c 'nproc; head -n 1 /proc/meminfo'
@@ -1041,14 +1041,15 @@ fn a_stopped_server_delays_no_call() {
     let Some(reader) = reader() else { return };
     let container = small();
     let script = "
-        timeout -k 1 30 $tool run -- $reader load 1500 >/run/stopped-$$ & time=$! # a name of its own: /run is shared
+        d=$(mktemp -d)
+        timeout -k 1 30 $tool run -- $reader load 1500 >$d/out & time=$!
         i=0; until guard=$(cat /proc/$time/task/$time/children | tr -d ' ') && server=$(cat /proc/$guard/task/$guard/children 2>/dev/null | tr -d ' ') && [ -n \"$server\" ]; do
           [ $((i += 1)) -lt 100 ] || exit 9; sleep 0.05; done
         sleep 0.1; kill -STOP $server
         before=$(sed -n 's/^voluntary_ctxt_switches:.//p' /proc/$guard/status); sleep 0.4
         after=$(sed -n 's/^voluntary_ctxt_switches:.//p' /proc/$guard/status); stopped=$((after > before + 20))
         kill -CONT $server; sleep 0.2; kill -STOP $server
-        wait $time; echo $? $stopped; cat /run/stopped-$$; rm /run/stopped-$$";
+        wait $time; echo $? $stopped; cat $d/out; rm -r $d";
     let seen = shell(&container, script, &[("reader", text(&reader))]).text();
     // 1: the program continued while the server was stopped.
     assert!(
@@ -1064,9 +1065,9 @@ fn an_ordinary_open_is_three_calls_of_the_server() {
     let Some(busybox) = busybox() else { return };
     let container = small();
     let script = "
-        strace -f -o /run/trace-$$ $tool run -- $busybox sh -c 'for i in 1 2 3 4 5 6 7 8 9 10; do read line </etc/hostname; done; find /etc >/dev/null'
-        grep -c process_vm_readv /run/trace-$$; grep -c 'NOTIF_SEND.*= 0' /run/trace-$$
-        rm /run/trace-$$";
+        d=$(mktemp -d); strace -f -o $d/trace $tool run -- $busybox sh -c 'for i in 1 2 3 4 5 6 7 8 9 10; do read line </etc/hostname; done; find /etc >/dev/null'
+        grep -c process_vm_readv $d/trace; grep -c 'NOTIF_SEND.*= 0' $d/trace
+        rm -r $d";
     let seen = shell(&container, script, &[("busybox", text(&busybox))]);
     let counts: Vec<u32> = seen
         .stdout
@@ -1084,7 +1085,7 @@ fn an_export_is_never_torn_and_ends_with_its_parent() {
     needs_containers!();
     let container = small();
     let script = "
-        d=/run/export-$$
+        d=$(mktemp -u /run/export-XXXXXX)
         $tool export $d --every 1ms & export=$!
         while ! [ -e $d/proc/meminfo ]; do sleep 0.05; done
         python3 - $d <<'END'

@@ -7,10 +7,12 @@ read again if they changed much meanwhile, or if the program disagrees."""
 
 import bisect
 import glob
+import http.client
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -219,6 +221,17 @@ def docker():
     raise AssertionError("docker stats has no answer")
 
 
+def docker_cpu():
+    """The container's CPU time and the host's, which `docker stats` divides, from Docker's API, and when it was asked."""
+    begin = time.time()
+    connection = http.client.HTTPConnection("docker", timeout=120)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(os.environ["DOCKER_HOST"].removeprefix("unix://"))
+    connection.request("GET", f"/containers/{docker_id}/stats?stream=0")
+    cpu = json.load(connection.getresponse())["cpu_stats"]
+    return cpu["cpu_usage"]["total_usage"], cpu["system_cpu_usage"], (begin, time.time())
+
+
 def from_cadvisor(name):
     """The source of a figure that Debian's cAdvisor (0.38) looks for under its name of v1; it reports 0 on v2."""
     return {} if v2 else {"cAdvisor": (lambda: cadvisor(name), 1, 0)}
@@ -242,9 +255,10 @@ def free():
 
 
 def top():
-    output = inside("top", "-b", "-n", "1", "-w", "200")
-    found = re.search(r"MiB Mem : +([0-9.]+) total, +([0-9.]+) free, +([0-9.]+) used, +([0-9.]+) buff/cache", output)
-    return [float(value) * MIB for value in found.groups()]
+    # The second reading: the records then contain the memory that top uses for itself.
+    output = inside("top", "-b", "-n", "2", "-d", "2", "-w", "200")
+    found = re.findall(r"MiB Mem : +([0-9.]+) total, +([0-9.]+) free, +([0-9.]+) used, +([0-9.]+) buff/cache", output)
+    return [float(value) * MIB for value in found[-1]]
 
 
 def vmstat():
@@ -355,7 +369,8 @@ def cpu():
     found = {}
     begun = time.time()
     # docker stats prints a line at any time; each is about the last second. On a slow machine it fails, so it runs in a loop.
-    ticks = host_ticks()
+    # In the VM it prints almost none ("timeout waiting for stats"). There, apply its formula to the whole window.
+    ticks, of_docker = host_ticks(), v2 and docker_cpu()
     stats = subprocess.Popen(["sh", "-c", "while :; do docker stats --format '{{.CPUPerc}}' busy; sleep 1; done"],
                              stdout=subprocess.PIPE, text=True, start_new_session=True)
     lines = []
@@ -377,6 +392,8 @@ def cpu():
     after = {source: reader() for source, reader in counters.items()}
     for thread in waiting:
         thread.join()
+    if v2:
+        cpu_ns, host_ns, asked = docker_cpu()
     os.killpg(stats.pid, signal.SIGKILL)
     # docker stats divides by the CPU time that the host counted, which in an emulated machine is less than passed.
     host = (host_ticks() - ticks) / os.sysconf("SC_CLK_TCK") / os.cpu_count() / (time.time() - begun)
@@ -391,10 +408,12 @@ def cpu():
     for source, (value, begins) in before.items():
         until, ends = after[source]
         found[source] = until - value, begins, ends, 0.01
-    now = time.time()
     values = [float(line[1]) / 100 for line in
               ((at, re.search(r"([0-9.]+)%", text).group(1)) for at, text in lines if re.search(r"[1-9][0-9.]*%", text))]
-    found["docker stats"] = (host * sum(values) / len(values), (begun, lines[0][0]), (lines[-1][0] - 1, lines[-1][0]), 0.0001)
+    if v2:
+        found["docker stats"] = (host * CPUS * (cpu_ns - of_docker[0]) / (host_ns - of_docker[1]), of_docker[2], asked, 0.0001)
+    else:
+        found["docker stats"] = (host * sum(values) / len(values), (begun, lines[0][0]), (lines[-1][0] - 1, lines[-1][0]), 0.0001)
     # The agent's collector measures every second, and reports the mean of a minute.
     begin = time.time()
     value = sum(zabbix(f"system.cpu.util[,{m}]") for m in ("user", "nice", "system")) / 100 * CPUS
