@@ -403,8 +403,8 @@ def until(word):
     end = time.time() + 30
     while word not in seen:
         if time.time() > end:
-            states = subprocess.run(["ps", "-eo", "pid,ppid,pgid,tpgid,stat,wchan:20,args"], capture_output=True, text=True)
-            sys.exit(f"no {word}: {seen}\n{states.stdout}")
+            look = "ps -eo pid,ppid,pgid,tpgid,stat,wchan:20,args; grep -E '^(Sig|Shd|Seccomp)' /proc/[0-9]*/status"
+            sys.exit(f"no {word}: {seen}\n{subprocess.run(look, shell=True, capture_output=True, text=True).stdout}")
         if select.select([tty], [], [], 1)[0]: seen += os.read(tty, 4096)
 def say(text): os.write(tty, text)
 # The terminal shows the typed line too, so that no word stands in it as the program says it.
