@@ -392,10 +392,12 @@ fn keys_of_a_terminal() {
     let Some(busybox) = busybox() else { return };
     let container = small();
     let script = r#"
-import os, pty, select, subprocess, sys, time
+import os, pty, select, signal, subprocess, sys, time
 tool, busybox = os.environ["tool"], os.environ["busybox"]
 pid, tty = pty.fork()
 if pid == 0:
+    # A test run in the background of a script ignores SIGINT, and so would every program below it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execvp("bash", ["bash", "--norc", "-i"])
 seen = b""
 def until(word):
