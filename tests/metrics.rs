@@ -478,7 +478,7 @@ fn a_container_costs_few_reads() {
     let guest = Guest::start(name.as_bytes());
     let trace = scratch().join("opened");
     let printed = Command::new("strace")
-        .args(["-qq", "-e", "trace=openat,openat2", "-o"])
+        .args(["-f", "-qq", "-e", "trace=openat,openat2", "-o"])
         .arg(&trace)
         .args([TOOL, "show", "--all", "--json"])
         .output()

@@ -72,6 +72,11 @@ impl Containers {
         self.known.iter()
     }
 
+    /// As [`Containers::all`], for reading with several threads.
+    pub fn all_mut(&mut self) -> impl Iterator<Item = (&Id, &mut View)> {
+        self.known.iter_mut()
+    }
+
     /// The names of a container: of its engine; else its short identifier, without an image.
     pub fn names(&self, id: &Id) -> Names {
         let mut names = self.engines.names(&id.cgroup).cloned().unwrap_or_default();
