@@ -18,6 +18,10 @@ use support::{Container, MIB, Plan, field, program, skipped};
 const WRITTEN: u64 = 200;
 const READ: u64 = 100;
 
+/// A shell function that waits until `vmstat` has written as many lines. Its first row has the values since the start of
+/// the container, and each row what happened since the row before. On a slow machine a row is late.
+const ROWS: &str = "rows() { until [ $(wc -l </dev/shm/rows) -ge $1 ]; do sleep 0.2; done; }";
+
 fn host(file: &str, name: &str) -> f64 {
     field(&fs::read_to_string(file).expect(file), name)
 }
@@ -218,12 +222,10 @@ fn io_is_the_containers_alone() {
     container.with_shell(&format!(
         "dd if={path} of=/dev/null bs=1M count=1 iflag=direct status=none; vmstat -d; iostat -dk {name}; sleep 0"
     ));
-    // vmstat's first row has the values since the start of the container, and each row what happened since the row
-    // before. On a slow machine a row is late.
     let script = format!(
-        "iostat -dk {name}; vmstat -d; cat /sys/block/{name}/stat
+        "{ROWS}; iostat -dk {name}; vmstat -d; cat /sys/block/{name}/stat
          vmstat -n 1 >/dev/shm/rows & v=$!
-         rows() {{ until [ $(wc -l </dev/shm/rows) -ge $1 ]; do sleep 0.2; done; }}; rows 3
+         rows 3
          dd if=/dev/zero of={path} bs=1M count={WRITTEN} oflag=direct conv=notrunc status=none
          dd if={path} of=/dev/null bs=1M count={READ} iflag=direct status=none
          rows $(($(wc -l </dev/shm/rows) + 2)); kill $v
@@ -610,14 +612,14 @@ fn swapping_shows() {
         return skipped("the kernel does not account swap");
     }
     // Write memory, then read it again: pages go out and in. The cgroup's file shows the rest in swap.
-    let text = container.with_shell(
-        "vmstat -n 1 >/dev/shm/rows & v=$!
-         rows() { until [ $(wc -l </dev/shm/rows) -ge $1 ]; do sleep 0.2; done; }; rows 3
+    let text = container.with_shell(&format!(
+        "{ROWS}; vmstat -n 1 >/dev/shm/rows & v=$!
+         rows 3
          head -c 100000000 /dev/zero >/dev/shm/big; cat /dev/shm/big >/dev/null
          rows $(($(wc -l </dev/shm/rows) + 2)); kill $v
          cat /dev/shm/rows; echo ====; cat /proc/meminfo; cat /proc/swaps; swapon --show=SIZE,USED --bytes --noheadings; free -k
          grep -E '^pswp' /proc/vmstat",
-    );
+    ));
     let parts: Vec<_> = text.split("====\n").collect();
     let (mut si, mut so) = (0.0, 0.0);
     for line in parts[0].lines().skip(3) {

@@ -178,6 +178,7 @@ RUNTIME
 
 # --- checks -----------------------------------------------------------------
 
+# The numbers of the last line, for every program that sources this file.
 passed=0 failed=0 skipped=0
 # check NAME COMMAND...: passes if COMMAND and each of its steps succeed. The output goes to the caller's $work/output.
 # A failed COMMAND runs once more: a failure that does not repeat has another cause, such as other work on the machine.

@@ -268,7 +268,7 @@ def vmstat():
 
 # --- the comparison ---
 
-compared = {}  # for each title what is printed, and for each source what `compare` found
+results = {}  # what `compare` found: by title, the function that prints a value, and the results by source
 
 
 def compare(title, percent, digits, unit, found, slack=0):
@@ -276,7 +276,7 @@ def compare(title, percent, digits, unit, found, slack=0):
     `slack`: the difference of least and most that always counts as none. Keeps what agreed in an earlier round. Returns
     true if all sources agree."""
     text = lambda value: f"{value / unit:.{digits}f}"
-    _, kept = compared.setdefault(title, (text, {}))
+    _, by_source = results.setdefault(title, (text, {}))
     for source, (value, least, most, rounding) in found.items():
         middle = (least + most) / 2
         off = max(least - value, value - most, 0) - rounding
@@ -289,13 +289,13 @@ def compare(title, percent, digits, unit, found, slack=0):
             wrong = f"{what}: they differ by {difference:.1f} %"
         if width > 2 * percent and most - least > 2 * rounding + slack:
             wrong = f"{what}: it changed too much to tell"
-        if source not in kept or kept[source][0]:
-            kept[source] = wrong, value, middle, difference
-    return not any(wrong for wrong, *_ in kept.values())
+        if source not in by_source or by_source[source][0]:
+            by_source[source] = wrong, value, middle, difference
+    return not any(wrong for wrong, *_ in by_source.values())
 
 
 def until_all_agree(measure):
-    """Measures again if a source disagrees, at most four times. A source that is wrong disagrees each time."""
+    """Measures up to four times, until all sources agree. A source that is wrong disagrees each time."""
     for _ in range(4):
         if measure():
             break
@@ -540,11 +540,11 @@ gauges("written to disk, MiB", "written", {
 print(f"| cgroup {mode} | the cgroup's files | the others, from least to most | largest difference | sources |")
 print("| --- | --- | --- | --- | --- |")
 failed = []
-for title, (text, kept) in compared.items():
-    values = [value for _, value, _, _ in kept.values()]
-    middles = sorted(middle for _, _, middle, _ in kept.values())
+for title, (text, by_source) in results.items():
+    values = [value for _, value, _, _ in by_source.values()]
+    middles = sorted(middle for _, _, middle, _ in by_source.values())
     print(f"| {title} | {text(middles[len(middles) // 2])} | {text(min(values))} to {text(max(values))} "
-          f"| {max(difference for *_, difference in kept.values()):.1f} % | {', '.join(kept)} |")
-    failed += [wrong for wrong, *_ in kept.values() if wrong]
+          f"| {max(difference for *_, difference in by_source.values()):.1f} % | {', '.join(by_source)} |")
+    failed += [wrong for wrong, *_ in by_source.values() if wrong]
 print("\n".join(failed), file=sys.stderr)
 sys.exit(bool(failed))
