@@ -199,6 +199,21 @@ check() {
   failed=$((failed + 1))
 }
 
+skip() { # skip NAME WHY
+  echo "skipped: $1: $2"
+  skipped=$((skipped + 1))
+}
+
+# within SECONDS COMMAND...: repeats COMMAND until it succeeds
+within() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ $SECONDS -lt $end ] || { echo "$* did not succeed in time"; return 1; }
+    sleep 0.2
+  done
+}
+
 # --- cgroups ----------------------------------------------------------------
 
 # cgroup_dir CONTROLLER: the mount point of that controller's hierarchy.
