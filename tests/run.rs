@@ -367,6 +367,87 @@ fn gopsutil_sees_the_container() {
     assert_eq!(places.next(), places.next(), "{seen}");
 }
 
+/// The scripts of examples/agents, unchanged, in a root directory with the paths of their images: Debian's
+/// node_exporter, and a program with gopsutil in the place of Telegraf.
+#[test]
+fn the_agent_examples_start_as_written() {
+    needs_containers!();
+    let (Some(agent), Some(path)) = (
+        fetched(
+            "prometheus-node-exporter/usr/bin/prometheus-node-exporter",
+            "/usr/bin/prometheus-node-exporter",
+        ),
+        fetched("gopsutil/usr/share/gocode", "/usr/share/gocode"),
+    ) else {
+        return skipped("no node_exporter or no gopsutil (tests/support/fetch)");
+    };
+    let source = include_str!("regressions/gopsutil.go");
+    let Some(gopsutil) = go_program("telegraf", source, text(&path)) else {
+        return;
+    };
+    let container = small();
+    let setup = "
+        mount -t tmpfs root /mnt && cd /mnt || exit
+        mkdir usr etc proc sys dev bin tmp run run/container
+        for d in usr etc proc sys dev; do mount --rbind /$d $d; done
+        mount -t tmpfs -o mode=1777 container run/container
+        ln -s usr/lib lib; ln -s usr/lib64 lib64; ln -s /usr/bin/sh bin/sh
+        cp $tool proclens; cp $agent bin/node_exporter; cp $gopsutil bin/telegraf
+        python3 -c 'import fcntl, socket, struct
+fcntl.ioctl(socket.socket(), 0x8914, struct.pack(\"16sh\", b\"lo\", 1))'
+        PATH=/usr/bin:/bin /usr/sbin/chroot . /bin/sh -c \"$example\" & started=$!
+        eval \"$then\"; wait $started
+        i=0; while [ -e run/container/fs ] && [ $((i += 1)) != 100 ]; do sleep 0.1; done
+        ls run/container";
+    let scrape = "
+import time, urllib.request
+for attempt in range(100):
+    try:
+        text = urllib.request.urlopen('http://127.0.0.1:9100/metrics').read().decode()
+        break
+    except OSError:
+        time.sleep(0.2)
+print('\\n'.join(line for line in text.split('\\n') if line.startswith('node_')))";
+    let start = |name: &str, then: &str| {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/agents");
+        let example = std::fs::read_to_string(example.join(name)).unwrap();
+        let (_, script) = example.split_once("      - |\n").unwrap();
+        let mut program = container
+            .program(&["unshare", "-m", "-n", "sh", "-c", setup])
+            .env("tool", TOOL.as_str())
+            .env("agent", text(&agent))
+            .env("gopsutil", text(&gopsutil))
+            .env("example", script)
+            .env("scrape", scrape)
+            .env("then", then);
+        for line in example.lines() {
+            if let Some((name, value)) = line.trim().split_once(": ")
+                && name.starts_with("HOST_")
+            {
+                program = program.env(name, value);
+            }
+        }
+        program.output().stdout
+    };
+    let metrics = start(
+        "node_exporter.yaml",
+        "python3 -c \"$scrape\"; kill $started",
+    );
+    assert_eq!(
+        value(&metrics, "node_memory_MemTotal_bytes "),
+        "5.36870912e+08"
+    );
+    assert!(metrics.contains("node_cpu_seconds_total{cpu=\"0\""));
+    assert!(!metrics.contains("node_cpu_seconds_total{cpu=\"1\""));
+    assert!(
+        !metrics.ends_with("\nfs\n"),
+        "the export outlived the agent"
+    );
+    let seen = start("telegraf.yaml", ":");
+    assert_eq!(value(&seen, "total"), "524288");
+    assert_eq!(value(&seen, "cpus"), "1");
+}
+
 /// A Go program with C libraries, from Debian, that is no agent.
 #[test]
 fn podman_sees_the_container() {
