@@ -1,6 +1,6 @@
 //! `proclens`: what a program in this container sees, and why.
 //!
-//! [`cli`] defines the command line. Each command has one file. An [`inspect::target`] says which container
+//! [`cli`] defines the command line. Each command has one file or folder. An [`inspect::target`] says which container
 //! a command shows. An [`inspect::view`] reads that container with the library's code.
 #![cfg_attr(not(test), no_main)]
 

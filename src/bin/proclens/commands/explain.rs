@@ -1,5 +1,6 @@
 //! `proclens explain`: why each number has its value.
 
+use crate::inspect::explainer;
 use crate::inspect::report::{Number, Report};
 use crate::inspect::view::View;
 use crate::output::failure::Result;
@@ -8,7 +9,7 @@ use crate::output::units::{duration, short, size};
 use std::io::Write;
 
 pub fn run(view: &View, json: bool, out: &mut dyn Write) -> Result<()> {
-    let report = Report::of(view)?;
+    let report = explainer::report(view)?;
     if json {
         serde_json::to_writer_pretty(&mut *out, &report).map_err(std::io::Error::from)?;
         writeln!(out)?;

@@ -1,4 +1,4 @@
-//! One file per command.
+//! One file or folder per command.
 
 pub mod check;
 pub mod env;

@@ -1,7 +1,7 @@
 //! `proclens show`: prints what a program of the target reads, rendered by the library's code.
 
+use crate::inspect::explainer;
 use crate::inspect::machine::Machine;
-use crate::inspect::report::Report;
 use crate::inspect::view::{View, node_path};
 use crate::output::failure::{Failure, Result};
 use crate::output::style::{DIM, STRONG, plain};
@@ -165,7 +165,7 @@ fn sysinfo(
 }
 
 fn overview(view: &View, json: bool, out: &mut dyn Write) -> Result<()> {
-    let report = Report::of(view)?;
+    let report = explainer::report(view)?;
     if json {
         serde_json::to_writer_pretty(&mut *out, &report).map_err(std::io::Error::from)?;
         writeln!(out)?;

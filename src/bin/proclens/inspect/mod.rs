@@ -1,9 +1,11 @@
 //! What the commands look at: a target (process or cgroup), the machine, programs on disk, settings and their
-//! sources; all containers of the host, and what one of them uses.
+//! sources; all containers of the host, and what one of them uses. [`explainer`] makes a [`report`] of where each number
+//! of a target comes from.
 
 pub mod containers;
 pub mod elf;
 pub mod engine;
+pub mod explainer;
 pub mod machine;
 pub mod processes;
 pub mod report;
