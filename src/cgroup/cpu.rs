@@ -107,7 +107,7 @@ pub fn dir_of_cpu_time<'m>(
 }
 
 /// Reads the CPU time of the container. Also reads how long it was throttled and waited for CPUs, if
-/// `waits` is set or that needs no file more.
+/// `waits` is set or if that needs no additional file.
 pub fn cpu_time<'m, K: Kernel>(
     kernel: &K,
     cgroups: &ContainerCgroups,

@@ -39,7 +39,8 @@ pub trait Kernel {
         false
     }
 
-    /// True if the caller watches CPUs through the kernel (it has called `bpf` or `perf_event_open`).
+    /// True if the caller watches CPUs through the kernel (it has called `bpf` or `perf_event_open`, or listed
+    /// the kernel's event sources).
     fn watches_cpus(&self) -> bool {
         false
     }
@@ -99,14 +100,14 @@ pub trait Kernel {
 
     /// The pages swapped in and out so far, for kernels whose cgroups count only the pages that came
     /// back: `pages_in` so far and `used` now, in pages.
-    fn swap_traffic(&self, _place: &ContainerCgroups, pages_in: u64, used: u64) -> SwapTraffic {
+    fn swap_traffic(&self, _cgroups: &ContainerCgroups, pages_in: u64, used: u64) -> SwapTraffic {
         SwapTraffic::default().later(pages_in, 0, used)
     }
 
     /// The counters seen so far of the devices in `io`, including this reading.
     fn seen_devices<'m>(
         &self,
-        _place: &ContainerCgroups,
+        _cgroups: &ContainerCgroups,
         _io: BlockIo,
         _arena: &mut Arena<'m>,
     ) -> Result<&'m [SeenDevice], Errno> {
@@ -121,7 +122,7 @@ pub trait Kernel {
     /// The load averages of a live sampler. With them the caller need not read CPU time.
     fn sampled_load(
         &self,
-        _place: &ContainerCgroups,
+        _cgroups: &ContainerCgroups,
         _age_us: u64,
         _settings: &Settings,
         _arena: &mut Arena,

@@ -1,7 +1,7 @@
 //! Control groups, v1 and v2: which cgroups are the container's, and what their files contain.
 //!
 //! [`locate`] finds the directories, with the parsers [`membership`] and [`mounts`]. [`memory`], [`cpu`], [`block_io`],
-//! [`psi`] and [`pids`] give the container's values. Where the two versions of control groups differ,
+//! [`psi`] and [`pids`] give the container's values, [`host`] the machine's. Where the two versions of control groups differ,
 //! [`v1`] and [`v2`] read the files of one cgroup. All reads pass through the trait [`kernel::Kernel`], with the
 //! parsers [`counters`], [`cpus`] and [`io`]. No file here makes a system call.
 

@@ -4,8 +4,8 @@
 
 use super::calls::cpu_count;
 use super::{errno_place, set_errno};
-use crate::runtime::affinity::{self, Mask, Place, Reader, Reductions};
-use crate::runtime::live;
+use crate::runtime::affinity::{self, Mask, MaskBuffer, Reader, Reductions};
+use crate::runtime::cache;
 use crate::sys;
 use crate::sys::link::{Name, Next};
 use core::ffi::c_int;
@@ -116,13 +116,13 @@ pub unsafe fn read(
             } else {
                 size
             };
-            let place = Place {
+            let buffer = MaskBuffer {
                 size,
                 address: mask as usize,
             };
             let reader = Reader {
                 thread: 0,
-                probe: (filled < size).then_some(place),
+                probe: (filled < size).then_some(buffer),
             };
             // SAFETY: the kernel or libc has filled this many bytes.
             let bytes = unsafe { bytes_of(mask, filled) };
@@ -218,7 +218,7 @@ unsafe fn write_if_it_fits(
 }
 
 fn remember(reader: Reader, whole: &[u8], count: u32) {
-    if let Some(known) = live::reductions_to_write() {
+    if let Some(known) = cache::reductions_to_write() {
         known.remember(reader, whole, count);
     }
 }
@@ -244,7 +244,7 @@ pub unsafe fn set(
     mask: *const cpu_set_t,
     next: &dyn Fn(usize, *const cpu_set_t) -> c_int,
 ) -> c_int {
-    match live::reductions() {
+    match cache::reductions() {
         None => next(size, mask),
         // SAFETY: the caller guarantees it.
         Some(known) => unsafe { set_or_restore(known, style, thread, size, mask, next) },
@@ -278,12 +278,12 @@ unsafe fn set_or_restore(
     }
     // SAFETY: the kernel has read the mask, up to the size of the kernel's own masks.
     let bytes = unsafe { bytes_of(mask.cast_mut(), size.min(kernel_size)) };
-    let place = Place {
+    let buffer = MaskBuffer {
         size,
         address: mask as usize,
     };
     let current = thread.id().and_then(|_| current.get(..kernel_size));
-    let Some(mut whole) = known.restored(thread.key(), bytes, place, current) else {
+    let Some(mut whole) = known.restored(thread.key(), bytes, buffer, current) else {
         return result;
     };
     let restored = next(kernel_size, whole.words().as_ptr().cast());
@@ -309,16 +309,16 @@ pub unsafe fn set_attribute(
     mask: *const cpu_set_t,
     next: impl Fn(usize, *const cpu_set_t) -> c_int,
 ) -> c_int {
-    let Some(known) = live::reductions().filter(|_| !mask.is_null() && size <= Mask::BYTES) else {
+    let Some(known) = cache::reductions().filter(|_| !mask.is_null() && size <= Mask::BYTES) else {
         return next(size, mask);
     };
     // SAFETY: libc copies this many bytes.
     let bytes = unsafe { bytes_of(mask.cast_mut(), size) };
-    let place = Place {
+    let buffer = MaskBuffer {
         size,
         address: mask as usize,
     };
-    match known.restored(caller(), bytes, place, None) {
+    match known.restored(caller(), bytes, buffer, None) {
         Some(mut whole) => {
             let size = whole.length_in_bytes().max(size);
             next(size, whole.words().as_ptr().cast())

@@ -7,6 +7,7 @@ use crate::mem::Arena;
 use crate::procfs::content;
 use crate::procfs::render::meminfo::Figures;
 use crate::runtime::affinity::Mask;
+use crate::runtime::cache;
 use crate::runtime::live::{self, Live};
 use crate::runtime::log;
 use crate::settings::Settings;
@@ -34,7 +35,7 @@ pub fn cpu_count() -> Option<c_int> {
 pub fn shows_cpu(cpu: u32) -> Option<bool> {
     const MOMENT_US: u64 = 50_000;
     let now_us = sys::clock::clock_us(libc::CLOCK_MONOTONIC).ok()?;
-    if let Some(recent) = live::recent_cpus()
+    if let Some(recent) = cache::recent_cpus()
         && recent.read_us != 0
         && now_us.wrapping_sub(recent.read_us) < MOMENT_US
         && (recent.own.count() == 0 || is_own_mask(&recent.own))
@@ -47,7 +48,7 @@ pub fn shows_cpu(cpu: u32) -> Option<bool> {
         })
     })?;
     let shows = shown.contains(cpu);
-    if let Some(mut recent) = live::recent_cpus() {
+    if let Some(mut recent) = cache::recent_cpus() {
         (recent.read_us, recent.shown, recent.own) = (now_us, shown, own);
     }
     Some(shows)

@@ -7,7 +7,7 @@ use super::environment::settings;
 use super::set_errno;
 use crate::procfs::cpu_directory;
 use crate::procfs::files::FileSystem;
-use crate::runtime::live;
+use crate::runtime::cache;
 use crate::sys;
 use crate::sys::c_string::terminated;
 use crate::sys::link::{self, Name, Next};
@@ -83,7 +83,7 @@ pub unsafe fn note_event_sources(path: *const c_char) {
         // SAFETY: the caller guarantees it.
         let path = unsafe { terminated(path) }.to_bytes();
         if cpu_directory::is_event_sources(path) {
-            live::watch_cpus();
+            cache::watch_cpus();
         }
     }
     // SAFETY: the caller guarantees it.

@@ -4,7 +4,7 @@
 use super::affinity::{self, Style, Thread};
 use super::environment::settings;
 use super::{calls, confinement, directory, identity, open};
-use crate::runtime::live;
+use crate::runtime::cache;
 use crate::sys::arch;
 use crate::sys::link::{Name, Next};
 use core::ffi::{c_int, c_long, c_uint, c_ulong};
@@ -88,7 +88,7 @@ unsafe extern "C" fn asked(
             c_long::from(unsafe { affinity::set(Style::Raw, thread, b, c as *const _, &next) })
         }
         libc::SYS_bpf | libc::SYS_perf_event_open => {
-            live::watch_cpus();
+            cache::watch_cpus();
             next()
         }
         // SAFETY: seccomp(operation, flags, argument).

@@ -7,7 +7,7 @@
 use super::lock::Lock;
 use super::notify::{path_of, read_of};
 use crate::mem::{Zeroed, forget_on_fork};
-use crate::runtime::affinity::{Mask, Place, Reader, Reductions};
+use crate::runtime::affinity::{Mask, MaskBuffer, Reader, Reductions};
 use crate::sys;
 use crate::text::{decimal, fields, lines, number_in_base, stat_fields};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -113,13 +113,13 @@ impl Masks {
         program: Program,
         thread: u32,
         set: &[u8],
-        place: Place,
+        buffer: MaskBuffer,
         current: &[u8],
     ) -> Option<Mask> {
         let table = self.table.get()?;
         let _locked = self.lock.take();
         let entry = table.iter().find(|entry| entry.is_of(program))?;
-        entry.masks.restored(thread, set, place, Some(current))
+        entry.masks.restored(thread, set, buffer, Some(current))
     }
 }
 
@@ -210,7 +210,7 @@ mod tests {
         thread: 5,
         probe: None,
     };
-    const ANY: Place = Place {
+    const ANY: MaskBuffer = MaskBuffer {
         size: 8,
         address: 1,
     };

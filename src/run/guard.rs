@@ -57,8 +57,8 @@ const ENDED: u32 = 4;
 /// The command ended with this status, and some of its processes are left.
 const ENDED_BEFORE_OTHERS: u32 = 5;
 
-/// The command has ended with this status. The server says so before it waits for the command: then the status is
-/// nowhere but with the server.
+/// The command has ended with this status. The server says so before it waits for the command: after that
+/// wait only the server knows the status.
 const ENDING: u32 = 6;
 
 /// The state that the command gets back: the caller's signal mask and handling of SIGCHLD, and whether this

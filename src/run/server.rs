@@ -7,7 +7,7 @@ use super::lock::{Lock, Locked, futex};
 use super::notify::{Listener, Page, Stopped, path_of, read_memory, read_of, write_memory};
 use crate::procfs::content;
 use crate::procfs::files::{self, FileSystem, MachineFile, TaskStat};
-use crate::runtime::affinity::{Mask, Place, Reader};
+use crate::runtime::affinity::{Mask, MaskBuffer, Reader};
 use crate::runtime::live::{self, Live};
 use crate::settings::Settings;
 use crate::sys::directory::{each_entry, open_directory};
@@ -237,8 +237,8 @@ impl Server {
     }
 
     /// Shows the first CPUs of the mask, if the caller can get the whole mask back.
-    fn affinity(&self, stop: &Stopped, process: libc::pid_t, place: Place) -> Option<()> {
-        let size = place.size;
+    fn affinity(&self, stop: &Stopped, process: libc::pid_t, mask: MaskBuffer) -> Option<()> {
+        let size = mask.size;
         // The kernel refuses a size that is not a whole number of words.
         if !size.is_multiple_of(8) || self.is_skipped(stop.thread) {
             return None;
@@ -263,7 +263,7 @@ impl Server {
             let program = Program::of(stop.thread)?;
             let reader = Reader {
                 thread,
-                probe: (size > kernel_size && size != LIBCS_MASK).then_some(place),
+                probe: (size > kernel_size && size != LIBCS_MASK).then_some(mask),
             };
             let whole = whole.bytes();
             let whole = whole.get(..kernel_size)?;
@@ -272,24 +272,24 @@ impl Server {
         }
         let length = size.min(kernel_size);
         let mut bytes = shown.bytes();
-        self.write(stop, place.address as u64, bytes.get_mut(..length)?)?;
+        self.write(stop, mask.address as u64, bytes.get_mut(..length)?)?;
         self.listener.reply(stop.id, length as i64).ok()
     }
 
     /// Restores the mask that the caller had, if it sets a mask that the server reduced for it. The kernel
     /// handles all other masks, and those that it does not let the server set.
-    fn set_affinity(&self, stop: &Stopped, process: libc::pid_t, place: Place) -> Option<()> {
+    fn set_affinity(&self, stop: &Stopped, process: libc::pid_t, mask: MaskBuffer) -> Option<()> {
         let thread = thread_named(stop.thread, process)?;
         let (mut current, mut set) = (Mask::new(), [0; Mask::BYTES]);
         let kernel_size = sys::affinity(thread as libc::pid_t, current.words()).ok()?;
-        let set = set.get_mut(..place.size.min(kernel_size))?;
-        if read_memory(stop.thread, place.address as u64, set) != Ok(set.len()) {
+        let set = set.get_mut(..mask.size.min(kernel_size))?;
+        if read_memory(stop.thread, mask.address as u64, set) != Ok(set.len()) {
             return None;
         }
         let program = Program::of(stop.thread)?;
         let current = current.bytes();
         let current = current.get(..kernel_size)?;
-        let mut whole = self.masks.restored(program, thread, set, place, current)?;
+        let mut whole = self.masks.restored(program, thread, set, mask, current)?;
         if thread != stop.thread {
             let (caller, other) = (Rights::of(stop.thread)?, Rights::of(thread)?);
             if caller.process != other.process && !caller.allow_as_owner(&other) {
@@ -403,8 +403,8 @@ fn numbers_inside(thread: u32) -> Option<(u64, u64)> {
 }
 
 /// The mask that a call passes. The kernel takes the size as an `unsigned int`.
-fn mask_at(size: u64, address: u64) -> Place {
-    Place {
+fn mask_at(size: u64, address: u64) -> MaskBuffer {
+    MaskBuffer {
         size: size as u32 as usize,
         address: address as usize,
     }

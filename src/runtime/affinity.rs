@@ -173,12 +173,12 @@ pub struct Reader {
     /// Set if the program may only want the size of the kernel's masks. `taskset` and libnuma make the
     /// raw system call with more space than needed, use the number of bytes that it returns, and then
     /// set the mask that the user chose.
-    pub probe: Option<Place>,
+    pub probe: Option<MaskBuffer>,
 }
 
 /// Where a mask is in the program's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct MaskBuffer {
     /// Size of the mask in bytes, as the program passed it.
     pub size: usize,
     /// Address of the first byte.
@@ -192,7 +192,7 @@ const SLOTS: usize = 16;
 const THREADS: usize = 64;
 
 /// The record of the masks that the library reduced for this process. There is no lock. A slot is
-/// skipped while another thread writes it, or a function that this signal handler interrupted.
+/// skipped while it is being written, by another thread or by the code that a signal handler interrupted.
 #[repr(C)]
 pub struct Reductions {
     next: AtomicU32,
@@ -282,7 +282,7 @@ impl Reductions {
     }
 
     /// Returns the whole mask if the bytes `set` are its reduced form and the program sets it for `thread`
-    /// (0: not known) from the buffer `place`. `current` is the mask that the thread has now.
+    /// (0: not known) from `buffer`. `current` is the mask that the thread has now.
     ///
     /// Several masks can have the same first CPUs. The order of preference is: the mask that was last
     /// read of this thread, the mask that the thread has now, the mask that was last read of any
@@ -291,7 +291,7 @@ impl Reductions {
         &self,
         thread: u32,
         set: &[u8],
-        place: Place,
+        buffer: MaskBuffer,
         current: Option<&[u8]>,
     ) -> Option<Mask> {
         let entry = self.threads.get(thread as usize % THREADS)?;
@@ -303,12 +303,12 @@ impl Reductions {
             let Some(count) = slot.count() else {
                 continue;
             };
-            let probe = Place {
+            let probe = MaskBuffer {
                 size: slot.probe_size.load(Ordering::Relaxed),
                 address: slot.probe_address.load(Ordering::Relaxed),
             };
             let was_read =
-                probe.size == 0 || probe.size == place.size || probe.address == place.address;
+                probe.size == 0 || probe.size == buffer.size || probe.address == buffer.address;
             if !was_read || !slot.begins_with(set, count) {
                 continue;
             }
@@ -394,7 +394,7 @@ impl Slot {
     }
 
     /// Writes the slot. Returns false if another thread is writing it.
-    fn write(&self, mask: &[u8], count: u32, probe: Option<Place>) -> bool {
+    fn write(&self, mask: &[u8], count: u32, probe: Option<MaskBuffer>) -> bool {
         let version = self.version.load(Ordering::Relaxed);
         let started = version.is_multiple_of(2)
             && self
@@ -425,7 +425,7 @@ impl Slot {
         true
     }
 
-    fn set_probe(&self, probe: Option<Place>) {
+    fn set_probe(&self, probe: Option<MaskBuffer>) {
         self.probe_size
             .store(probe.map_or(0, |p| p.size), Ordering::Relaxed);
         self.probe_address
@@ -443,7 +443,7 @@ mod tests {
         mask
     }
 
-    const ELSEWHERE: Place = Place {
+    const ELSEWHERE: MaskBuffer = MaskBuffer {
         size: 128,
         address: 0x1000,
     };
@@ -543,30 +543,30 @@ mod tests {
     #[test]
     fn a_probe_for_the_size_is_no_reading() {
         let known = Reductions::new();
-        let place = Place {
+        let buffer = MaskBuffer {
             size: 256,
             address: 0x2000,
         };
         let probe = Reader {
             thread: 7,
-            probe: Some(place),
+            probe: Some(buffer),
         };
         known.remember(probe, &mask(&[0, 1]).bytes(), 1);
-        let set = |place| {
+        let set = |buffer| {
             known
-                .restored(7, &mask(&[0]).bytes(), place, None)
+                .restored(7, &mask(&[0]).bytes(), buffer, None)
                 .is_some()
         };
-        assert!(!set(Place {
+        assert!(!set(MaskBuffer {
             size: 8,
             address: 0x3000
         }));
         // A mask in the same buffer, or of the same size, was read by the program.
         assert!(
-            set(Place { size: 8, ..place })
-                && set(Place {
+            set(MaskBuffer { size: 8, ..buffer })
+                && set(MaskBuffer {
                     address: 1,
-                    ..place
+                    ..buffer
                 })
         );
         known.remember(READ, &mask(&[0, 1]).bytes(), 1);

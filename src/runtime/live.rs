@@ -1,33 +1,31 @@
-//! The [`Kernel`] of the running process: it reads files with system calls and caches some results
-//! between two renderings. The cache is small and no thread ever waits for it. ARCHITECTURE.md lists
-//! its parts and the reason for each.
+//! The [`Kernel`] of the running process: it reads files with system calls, and keeps some results
+//! between two renderings ([`super::cache`]).
+#![forbid(unsafe_code)]
 
 use crate::cgroup::kernel::Kernel;
-use crate::cgroup::locate::{CgroupDir, ContainerCgroups, Controller};
-use crate::cgroup::{Version, cpu, kernel, locate};
+use crate::cgroup::locate::{ContainerCgroups, Controller};
+use crate::cgroup::{cpu, kernel, locate};
 use crate::cpu_time::{Accounting, Checksum, Sample};
 use crate::error::{ErrorKind, Failure};
 use crate::load::average;
 use crate::load::tasks::{self, Cost, Known};
-use crate::mem::{Arena, TryCell, Zeroed, forget_on_fork, work_in_block};
+use crate::mem::{Arena, work_in_block};
 #[cfg(feature = "preload")]
-use crate::mem::{Taken, keep_on_fork};
-use crate::runtime::affinity::{Mask, Reductions};
+use crate::runtime::cache;
+use crate::runtime::cache::{
+    CachedCgroups, CachedIo, CachedSwap, CachedUse, CachedWaits, Membership, memory, remembered,
+};
 use crate::runtime::log;
 use crate::sampler;
 use crate::settings::Settings;
-use crate::shared_state::process_accounting::ProcessAccounts;
-use crate::shared_state::record::Identity;
 use crate::shared_state::{self, Store};
 use crate::sys::{self, Errno, Fd};
-use crate::text::Out;
 use crate::values::FIXED_1;
 use crate::values::{BlockIo, Load, SeenDevice, SwapTraffic, Tasks};
 use core::ffi::CStr;
 use core::num::NonZero;
 #[cfg(feature = "preload")]
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use once_cell::race::OnceRef;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 /// Reads the kernel of the running process with system calls.
 #[derive(Clone, Copy, Default)]
@@ -102,7 +100,7 @@ impl Kernel for Live {
 
     #[cfg(feature = "preload")]
     fn watches_cpus(&self) -> bool {
-        WATCHES_CPUS.load(Ordering::Relaxed)
+        cache::watches_cpus()
     }
 
     #[cfg(feature = "preload")]
@@ -121,11 +119,11 @@ impl Kernel for Live {
         // Skip the revalidation data on the first look-up: many processes look up only once.
         let again = last.found_us != 0;
         let membership = again
-            .then(|| Membership::of_now(self, &mut arena.reborrow()))
+            .then(|| membership(self, &mut arena.reborrow()))
             .transpose()?;
         if let Some(now) = membership
             && last.membership == now
-            && last.directories == last.directories_now()
+            && last.directories == last.numbers(device_and_inode)
         {
             last.found_us = now_us;
             return last.recall(arena);
@@ -140,7 +138,7 @@ impl Kernel for Live {
         }
         if let Some(now) = membership {
             last.membership = now;
-            last.directories = last.directories_now();
+            last.directories = last.numbers(device_and_inode);
         }
         if last.found_us == 0 {
             // The paths do not fit into the cache, so they are looked up each time.
@@ -310,25 +308,17 @@ fn open(path: &CStr) -> Result<Fd, Errno> {
     sys::open(own(path, &mut [0; 64])?)
 }
 
-/// Returns the cached value of `field`, or calls `read` and caches the result. The value is valid as
-/// long as the cached cgroups are. `None` is not cached: a hidden value may become visible.
-fn remembered(
-    field: impl Fn(&mut CachedCgroups) -> &mut u64,
-    read: impl FnOnce() -> Option<u64>,
-) -> Option<u64> {
-    let last = || {
-        let last = memory().ok().and_then(|m| m.cgroups.take());
-        last.filter(|last| last.found_us != 0)
-    };
-    let known = last().map_or(CachedCgroups::UNKNOWN, |mut last| *field(&mut last));
-    if known != CachedCgroups::UNKNOWN {
-        return Some(known);
-    }
-    let found = read()?;
-    if let Some(mut last) = last() {
-        *field(&mut last) = found;
-    }
-    Some(found)
+fn device_and_inode(path: &CStr) -> [u64; 2] {
+    sys::status_of(path).map_or([0; 2], |status| [status.st_dev, status.st_ino])
+}
+
+fn membership(kernel: &Live, arena: &mut Arena) -> Result<Membership, Errno> {
+    let mut sum = |path| kernel.read(path, arena).map(Checksum::of);
+    Ok(Membership {
+        process: sys::process_id(),
+        own: sum(c"/proc/self/cgroup")?,
+        of_init: sum(c"/proc/1/cgroup").unwrap_or(0),
+    })
 }
 
 /// The shared state of the container with these `cgroups`.
@@ -346,7 +336,7 @@ fn store<'s>(
             let user_limit = settings.cpus.is_some();
             let identity =
                 shared_state::identify(live, cgroups, user_limit, &mut arena.reborrow())?;
-            if let Some(mut last) = last().filter(|last| last.is(cgroups)) {
+            if let Some(mut last) = last().filter(|last| last.is_of(cgroups)) {
                 (last.identified, last.identity) = (true, identity);
             }
             identity
@@ -410,290 +400,4 @@ fn may_start(_: &Settings, _: &ContainerCgroups) -> bool {
 #[cfg(not(feature = "preload"))]
 fn start_sampler(_: &Settings) -> Result<(), Errno> {
     Ok(())
-}
-
-/// True after the process has called `bpf` or `perf_event_open`. A child of `fork` inherits the value.
-#[cfg(feature = "preload")]
-static WATCHES_CPUS: AtomicBool = AtomicBool::new(false);
-
-/// Records that the process watches CPUs through the kernel.
-#[cfg(feature = "preload")]
-pub fn watch_cpus() {
-    if !WATCHES_CPUS.swap(true, Ordering::Relaxed)
-        && let Some(mut recent) = recent_cpus()
-    {
-        recent.read_us = 0;
-    }
-}
-
-#[cfg(feature = "preload")]
-static REDUCTIONS: OnceRef<'static, Reductions> = OnceRef::new();
-
-/// The affinity masks that the library has reduced for this process; `None` if there are none.
-#[cfg(feature = "preload")]
-pub fn reductions() -> Option<&'static Reductions> {
-    REDUCTIONS.get()
-}
-
-/// As [`reductions`], but allocates the record if there is none yet.
-#[cfg(feature = "preload")]
-pub fn reductions_to_write() -> Option<&'static Reductions> {
-    REDUCTIONS.get_or_try_init(keep_on_fork).ok()
-}
-
-// SAFETY: only integers; all zeros is the value of `Reductions::new`.
-unsafe impl Zeroed for Reductions {}
-
-/// The CPUs that sysfs listed recently.
-#[repr(C)]
-pub struct RecentCpus {
-    /// When the CPUs were read, microseconds of `CLOCK_MONOTONIC`; 0 if never.
-    pub read_us: u64,
-    /// The CPUs that are shown.
-    pub shown: Mask,
-    /// The mask of the thread to which they are shown; empty if they are the same for all threads.
-    pub own: Mask,
-}
-
-// SAFETY: only integers, for which zeros are valid.
-unsafe impl Zeroed for RecentCpus {}
-
-/// [`RecentCpus`] of this process; `None` while another thread uses them.
-#[cfg(feature = "preload")]
-pub fn recent_cpus() -> Option<Taken<'static, RecentCpus>> {
-    memory().ok()?.cpus.take()
-}
-
-/// The cache of a process.
-#[repr(C)]
-struct Memory {
-    cgroups: TryCell<CachedCgroups>,
-    accounts: ProcessAccounts,
-    used: TryCell<CachedUse>,
-    waits: TryCell<CachedWaits>,
-    swap: TryCell<CachedSwap>,
-    io: TryCell<CachedIo>,
-    cpus: TryCell<RecentCpus>,
-}
-
-/// The last counters of block devices.
-#[derive(Default)]
-#[repr(C)]
-struct CachedIo {
-    /// [`number_of`] the cgroup.
-    owner: u64,
-    /// Enough for the devices that a container is likely to use.
-    devices: [SeenDevice; 8],
-}
-
-/// CPU time at the last reading, and the CPUs used in the interval before it.
-#[derive(Default)]
-#[repr(C)]
-struct CachedUse {
-    /// [`number_of`] the cgroup.
-    owner: u64,
-    age_us: u64,
-    cpu_us: u64,
-    /// Fixed point.
-    used: u64,
-}
-
-/// When this process last read how long the container was throttled and waited for CPUs.
-#[derive(Default)]
-#[repr(C)]
-struct CachedWaits {
-    /// [`number_of`] the cgroup.
-    owner: u64,
-    /// Microseconds of `CLOCK_MONOTONIC_COARSE`.
-    read_us: u64,
-}
-
-impl CachedWaits {
-    /// These counters change when a quota's period ends, which is 100 ms by default, and become steal
-    /// over half a second. So a process that reads more often need not read them each time.
-    const VALID_US: u64 = 400_000;
-}
-
-/// Swap traffic, in pages. Pages swapped out are derived from the difference between two readings.
-#[derive(Default)]
-#[repr(C)]
-struct CachedSwap {
-    /// [`number_of`] the cgroup.
-    owner: u64,
-    pages_in: u64,
-    pages_out: u64,
-    used: u64,
-}
-
-// SAFETY: only integers, for which zeros are valid.
-unsafe impl Zeroed for CachedUse {}
-// SAFETY: only integers, for which zeros are valid.
-unsafe impl Zeroed for CachedWaits {}
-// SAFETY: only integers, for which zeros are valid.
-unsafe impl Zeroed for CachedSwap {}
-// SAFETY: only integers, for which zeros are valid.
-unsafe impl Zeroed for CachedIo {}
-// SAFETY: every part is `Zeroed`.
-unsafe impl Zeroed for Memory {}
-
-fn memory() -> Result<&'static Memory, Errno> {
-    static MEMORY: OnceRef<'static, Memory> = OnceRef::new();
-    MEMORY.get_or_try_init(forget_on_fork)
-}
-
-/// The cached cgroup directories of the container. Finding them costs more than most renderings:
-/// reading `mountinfo` alone takes 30 µs, and more with each mount.
-#[repr(C)]
-struct CachedCgroups {
-    /// When the directories were found or last revalidated, on the coarse clock; 0 if never.
-    found_us: u64,
-    /// See [`Kernel`]; [`CachedCgroups::UNKNOWN`] until first read.
-    pid_namespace: u64,
-    start_ticks: u64,
-    alone: u64,
-    dirs: [CachedDir; Controller::ALL.len()],
-    /// How many bytes of `text` are in use.
-    length: usize,
-    /// The directory paths, each with a NUL at its end.
-    text: [u8; 2048],
-    /// Data for revalidation, from the second look-up on.
-    membership: Membership,
-    /// Device and inode of each directory.
-    directories: [[u64; 2]; Controller::ALL.len()],
-    identified: bool,
-    identity: Identity,
-}
-
-/// The process number, and checksums of the cgroups of the process and of PID 1.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-struct Membership {
-    process: u32,
-    own: u64,
-    whole: u64,
-}
-
-impl Membership {
-    fn of_now(kernel: &Live, arena: &mut Arena) -> Result<Membership, Errno> {
-        let mut sum = |path| kernel.read(path, arena).map(Checksum::of);
-        Ok(Membership {
-            process: sys::process_id(),
-            own: sum(c"/proc/self/cgroup")?,
-            whole: sum(c"/proc/1/cgroup").unwrap_or(0),
-        })
-    }
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct CachedDir {
-    known: bool,
-    version: Version,
-    root: bool,
-    start: u32,
-    length: u32,
-    mount_point_length: u32,
-}
-
-impl CachedDir {
-    /// The directory path, from the text that holds all paths.
-    fn directory<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
-        let end = self.start.checked_add(self.length)?;
-        text.get(self.start as usize..end as usize)
-    }
-}
-
-// SAFETY: only integers, flags for which zero is false, and versions for which zero is `V1`.
-unsafe impl Zeroed for CachedCgroups {}
-
-impl CachedCgroups {
-    /// Validity of the cache. A process that moves to another cgroup shows that cgroup within this
-    /// time.
-    const VALID_US: u64 = 900_000;
-    const UNKNOWN: u64 = u64::MAX;
-
-    fn recall<'m>(&self, arena: &mut Arena<'m>) -> Result<ContainerCgroups<'m>, Errno> {
-        let text = self.text.get(..self.length).unwrap_or_default();
-        let copy = arena.alloc(text.len())?;
-        copy.copy_from_slice(text);
-        let copy: &'m [u8] = copy;
-        let dirs = self.dirs.map(|dir| {
-            dir.known.then_some(CgroupDir {
-                version: dir.version,
-                root: dir.root,
-                directory: dir.directory(copy)?,
-                mount_point_length: dir.mount_point_length as usize,
-            })
-        });
-        Ok(ContainerCgroups {
-            dirs,
-            pid_namespace: Some(self.pid_namespace).filter(|n| *n != Self::UNKNOWN),
-        })
-    }
-
-    fn remember(&mut self, now_us: u64, cgroups: &ContainerCgroups) {
-        self.found_us = 0;
-        self.identified = false;
-        self.membership.process = 0;
-        self.pid_namespace = cgroups.pid_namespace.unwrap_or(Self::UNKNOWN);
-        self.start_ticks = Self::UNKNOWN;
-        self.alone = Self::UNKNOWN;
-        let mut text = Out::new(&mut self.text);
-        for (slot, dir) in self.dirs.iter_mut().zip(&cgroups.dirs) {
-            let Some(dir) = dir else {
-                slot.known = false;
-                continue;
-            };
-            *slot = CachedDir {
-                known: true,
-                version: dir.version,
-                root: dir.root,
-                start: text.len() as u32,
-                length: dir.directory.len() as u32,
-                mount_point_length: dir.mount_point_length as u32,
-            };
-            text.bytes(dir.directory);
-            // The path needs a NUL for the `stat` call that revalidates it.
-            text.byte(0);
-        }
-        self.length = text.len();
-        if text.finish().is_some() {
-            self.found_us = now_us;
-        }
-    }
-
-    /// Reads device and inode of each directory; zeros for a directory that is missing.
-    fn directories_now(&self) -> [[u64; 2]; Controller::ALL.len()] {
-        let mut last: Option<(&[u8], [u64; 2])> = None;
-        self.dirs.map(|dir| {
-            let Some(path) = dir.directory(&self.text).filter(|_| dir.known) else {
-                return [0; 2];
-            };
-            // On v2 all controllers have the same directory: reuse the result.
-            if let Some((_, same)) = last.filter(|(before, _)| *before == path) {
-                return same;
-            }
-            let status = self
-                .text
-                .get(dir.start as usize..)
-                .and_then(|path| CStr::from_bytes_until_nul(path).ok())
-                .and_then(|path| sys::status_of(path).ok());
-            let found = status.map_or([0; 2], |status| [status.st_dev, status.st_ino]);
-            last = Some((path, found));
-            found
-        })
-    }
-
-    /// True if the cached directories are those of `cgroups`.
-    fn is(&self, cgroups: &ContainerCgroups) -> bool {
-        self.found_us != 0
-            && self.dirs.iter().zip(&cgroups.dirs).all(|(mine, theirs)| {
-                let mine = mine.directory(&self.text).filter(|_| mine.known);
-                mine == theirs.map(|dir| dir.directory)
-            })
-    }
-
-    fn identity(&self, cgroups: &ContainerCgroups) -> Option<Identity> {
-        (self.identified && self.is(cgroups)).then_some(self.identity)
-    }
 }

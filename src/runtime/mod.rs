@@ -1,8 +1,9 @@
-//! What a process needs to render files and calls: the kernel reader and its cache ([`live`]), the
-//! affinity masks that were reduced ([`affinity`]), the settings of this process ([`config`]) and the
+//! What a process needs to render files and calls: the kernel reader ([`live`]) and its
+//! cache ([`cache`]), the affinity masks that were reduced ([`affinity`]), the settings of this process ([`config`]) and the
 //! messages on stderr ([`log`]).
 
 pub mod affinity;
+pub mod cache;
 pub mod config;
 pub mod live;
 pub mod log;

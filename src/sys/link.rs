@@ -6,7 +6,8 @@
 //! library that the program may not have. For a caller without version information it returns the oldest of
 //! several versions. Allocators call hooked functions while they initialise, and the look-up here cannot
 //! disturb them. All data that it reads is constant after start-up: libc precedes every object that the
-//! program loads later, so the walk never reaches an object that could be unloaded.
+//! program loads later, so the walk never reaches an object that could be unloaded. The exception is [`find_later`],
+//! which holds the linker's lock.
 //!
 //! Format: System V gABI chapter 5 (dynamic section, hash table), GNU hash table, GNU symbol
 //! versions.

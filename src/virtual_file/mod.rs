@@ -7,7 +7,7 @@
 //! - [`serve`]: replaces a descriptor of the kernel's file, after an open or at the start of a program.
 //! - [`refresh`]: renews the content before a read from the start.
 //!
-//! The hooks and the supervisor of `proclens run` use these functions; this module knows neither.
+//! The hooks and the server of `proclens run` use these functions; this module knows neither.
 #![forbid(unsafe_code)]
 
 mod content;
