@@ -370,11 +370,13 @@ def cpu():
     begun = time.time()
     # docker stats prints a line at any time; each is about the last second. On a slow machine it fails, so it runs in a loop.
     # In the VM it prints almost none ("timeout waiting for stats"). There, apply its formula to the whole window.
-    ticks, of_docker = host_ticks(), v2 and docker_cpu()
-    stats = subprocess.Popen(["sh", "-c", "while :; do docker stats --format '{{.CPUPerc}}' busy; sleep 1; done"],
-                             stdout=subprocess.PIPE, text=True, start_new_session=True)
-    lines = []
-    threading.Thread(target=lambda: lines.extend((time.time(), line) for line in stats.stdout), daemon=True).start()
+    ticks, lines = host_ticks(), []
+    if v2:
+        of_docker = docker_cpu()
+    else:
+        stats = subprocess.Popen(["sh", "-c", "while :; do docker stats --format '{{.CPUPerc}}' busy; sleep 1; done"],
+                                 stdout=subprocess.PIPE, text=True, start_new_session=True)
+        threading.Thread(target=lambda: lines.extend((time.time(), line) for line in stats.stdout), daemon=True).start()
 
     def columns(source, command, seconds):
         begin = time.time()
@@ -394,7 +396,8 @@ def cpu():
         thread.join()
     if v2:
         cpu_ns, host_ns, asked = docker_cpu()
-    os.killpg(stats.pid, signal.SIGKILL)
+    else:
+        os.killpg(stats.pid, signal.SIGKILL)
     # docker stats divides by the CPU time that the host counted, which in an emulated machine is less than passed.
     host = (host_ticks() - ticks) / os.sysconf("SC_CLK_TCK") / os.cpu_count() / (time.time() - begun)
     print(f"the host counted {host:.3f} of its CPUs' time", file=sys.stderr)
