@@ -49,7 +49,7 @@ const CONTENDED_US: u64 = 500_000;
 
 /// A reading may be this much older than the last one, in microseconds: its process was overtaken by
 /// another. An even older reading comes from another container, and the accounting starts anew.
-const OVERTAKEN_US: u64 = 10_000_000;
+pub const OVERTAKEN_US: u64 = 10_000_000;
 
 /// True if each CPU can show its own counters: the container shows every CPU of the cpuset, and each
 /// CPU has a row.

@@ -4,7 +4,7 @@
 use super::Store;
 use super::file::{ACCOUNTING_LOCK, StateFile, lock_soon, read_at, write_at};
 use super::record;
-use crate::cpu_time::{Accounting, Joined, Sample};
+use crate::cpu_time::{Accounting, Joined, OVERTAKEN_US, Sample};
 use crate::mem::Arena;
 use crate::sys::process::{effective_user, unlock};
 use crate::sys::{Errno, Fd, signals};
@@ -18,9 +18,6 @@ pub const MOMENT_US: u64 = 2_000_000;
 const LATE_US: u64 = 10_000_000;
 /// Accounting under other settings may be overwritten if no process continued it for this long.
 const ABANDONED_US: u64 = 60_000_000;
-/// A record of the accounting may be this much newer than the reading of a process that joins it: the
-/// process was overtaken by the writer. Newer records are ignored.
-const OVERTAKEN_US: u64 = 10_000_000;
 
 /// What [`Store::recall_user_record`] found.
 enum UserRecord {
@@ -194,7 +191,8 @@ impl<'p> Store<'p> {
     }
 }
 
-/// Returns whether the writer of `found` can have overtaken this process, if its record is newer.
+/// Returns whether the writer of `found` can have overtaken this process, if its record is newer. A record that is
+/// newer by more is ignored.
 fn is_plausible(found: &record::StoredAccounting<'_>, sample: &Sample<'_>) -> bool {
     found.age_us.saturating_sub(sample.age_us) < OVERTAKEN_US
 }

@@ -42,7 +42,7 @@ use crate::sys::{self, Errno};
 use record::Identity;
 
 pub use accounting::MOMENT_US;
-pub use sampled::{Found, LOST_AFTER_US, Publisher};
+pub use sampled::{FoundLoad, LOST_AFTER_US, Publisher};
 
 /// The directories in which a process looks for the state file, and creates it, in this order.
 pub const DIRECTORIES: [&[u8]; 3] = [b"/dev/shm", b"/run", b"/tmp"];

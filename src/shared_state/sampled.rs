@@ -19,7 +19,7 @@ const CLAIM_US: u64 = 2 * PERIOD_US;
 
 /// The load averages as a reader finds them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundLoad {
     /// The last sample, to be extrapolated to now.
     pub sampled: Option<Sampled>,
     /// The container has no live sampler, and no process has claimed its start
@@ -29,14 +29,14 @@ pub struct Found {
 
 impl Store<'_> {
     /// The last sample. `now_us` is the age of the container.
-    pub fn sampled(&self, now_us: u64) -> Found {
+    pub fn sampled(&self, now_us: u64) -> FoundLoad {
         let mut buffer = [0; record::LOAD_END];
         let text = match self.open(false) {
             Ok(found) => read_at(&found.file, &mut buffer, 0),
             Err(_) => &[],
         };
         let sampled = record::sampled(text, &self.identity, now_us).map(|(_, found)| found);
-        Found {
+        FoundLoad {
             sampled,
             wants_sampler: !sampled.is_some_and(|last| is_fresh(&last, now_us))
                 && !record::is_claimed(text, &self.identity, now_us),
