@@ -146,14 +146,7 @@ impl Kernel for Recorded {
         NonZero::new(4096).expect("not 0")
     }
 
-    fn load(
-        &self,
-        _: &ContainerCgroups,
-        _: &Sample,
-        _: &Tasks,
-        _: &Settings,
-        _: &mut Arena,
-    ) -> Load {
+    fn load(&self, _: &ContainerCgroups, _: &Sample, _: &Settings, _: &mut Arena) -> Load {
         self.load
     }
 }

@@ -135,7 +135,6 @@ pub trait Kernel {
         &self,
         cgroups: &ContainerCgroups,
         sample: &Sample,
-        tasks: &Tasks,
         settings: &Settings,
         arena: &mut Arena,
     ) -> Load;

@@ -94,7 +94,7 @@ pub fn file<'m, K: Kernel>(
             })
         }
         MachineFile::Loadavg => {
-            let (load, tasks) = load(kernel, &cgroups, settings, arena)?;
+            let (load, tasks) = load_and_tasks(kernel, &cgroups, settings, arena)?;
             print(arena, |out| loadavg::render(host, &load, &tasks, out))
         }
         MachineFile::Vmstat => {
@@ -388,10 +388,8 @@ pub fn load_hundredths<K: Kernel>(
     arena: &mut Arena,
 ) -> Result<[u64; 3], Failure> {
     let cgroups = kernel.cgroups(arena).map_err(unreadable)?;
-    Ok(load(kernel, &cgroups, settings, arena)?
-        .0
-        .0
-        .map(loadavg::rounded))
+    let (load, _) = load(kernel, &cgroups, settings, arena)?;
+    Ok(load.0.map(loadavg::rounded))
 }
 
 /// Replaces the fields of `info`, which the kernel filled in, with the container's values. If the
@@ -415,7 +413,7 @@ pub fn sysinfo<K: Kernel>(
         info.totalswap = units(memory.swap_total);
         info.freeswap = units(memory.swap_free);
     });
-    let rest = load(kernel, &cgroups, settings, arena).and_then(|(load, tasks)| {
+    let rest = load_and_tasks(kernel, &cgroups, settings, arena).and_then(|(load, tasks)| {
         info.loads = loadavg::sysinfo_loads(&load);
         info.procs = u16::try_from(tasks.total).unwrap_or(u16::MAX);
         if settings.container_time {
@@ -472,12 +470,13 @@ fn sample<'m, K: Kernel>(
     ))
 }
 
+/// The load averages. If no sampler knows them, also returns the reading of CPU time that they were computed from.
 fn load<'m, K: Kernel>(
     kernel: &K,
     cgroups: &ContainerCgroups<'m>,
     settings: &Settings,
     arena: &mut Arena<'m>,
-) -> Result<(Load, Tasks), Failure> {
+) -> Result<(Load, Option<Sample<'m>>), Failure> {
     // If the CPU time is that of the host, the load is too.
     let dir = cpu::dir_of_cpu_time(cgroups, settings)?;
     let known = if dir.is_none_or(|dir| dir.root) {
@@ -487,17 +486,23 @@ fn load<'m, K: Kernel>(
         kernel.sampled_load(cgroups, age_us, settings, arena)
     };
     if let Some(load) = known {
-        let tasks = kernel.tasks(cgroups, None, settings, arena);
-        return Ok((load, tasks.map_err(unreadable)?));
+        return Ok((load, None));
     }
     let (sample, _) = sample(kernel, cgroups, settings, true, arena)?;
-    let tasks = kernel
-        .tasks(cgroups, Some(&sample), settings, arena)
-        .map_err(unreadable)?;
-    Ok((
-        kernel.load(cgroups, &sample, &tasks, settings, arena),
-        tasks,
-    ))
+    let load = kernel.load(cgroups, &sample, settings, arena);
+    Ok((load, Some(sample)))
+}
+
+/// The load averages and the tasks.
+fn load_and_tasks<'m, K: Kernel>(
+    kernel: &K,
+    cgroups: &ContainerCgroups<'m>,
+    settings: &Settings,
+    arena: &mut Arena<'m>,
+) -> Result<(Load, Tasks), Failure> {
+    let (load, sample) = load(kernel, cgroups, settings, arena)?;
+    let tasks = kernel.tasks(cgroups, sample.as_ref(), settings, arena);
+    Ok((load, tasks.map_err(unreadable)?))
 }
 
 /// When the container started, in seconds since 1970: later than the boot of the host by the start time

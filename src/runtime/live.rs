@@ -282,7 +282,6 @@ impl Kernel for Live {
         &self,
         cgroups: &ContainerCgroups,
         sample: &Sample,
-        _: &Tasks,
         settings: &Settings,
         arena: &mut Arena,
     ) -> Load {

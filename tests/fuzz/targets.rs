@@ -110,14 +110,7 @@ impl Kernel for Archive<'_> {
         NonZero::new(4096).expect("not 0")
     }
 
-    fn load(
-        &self,
-        _: &ContainerCgroups,
-        _: &Sample,
-        _: &Tasks,
-        _: &Settings,
-        _: &mut Arena,
-    ) -> Load {
+    fn load(&self, _: &ContainerCgroups, _: &Sample, _: &Settings, _: &mut Arena) -> Load {
         Load([614, 307, 103])
     }
 }

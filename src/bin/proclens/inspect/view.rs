@@ -558,12 +558,11 @@ impl Kernel for View {
         &self,
         cgroups: &ContainerCgroups,
         sample: &Sample,
-        tasks: &Tasks,
         settings: &Settings,
         arena: &mut Arena,
     ) -> Load {
         if let Target::Own = self.target {
-            return Live::default().load(cgroups, sample, tasks, settings, arena);
+            return Live::default().load(cgroups, sample, settings, arena);
         }
         match self.sampled(cgroups, sample.age_us, settings, arena) {
             Some(found) => found.averages.extrapolate(&Reading::of(sample)).load,
