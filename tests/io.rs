@@ -224,7 +224,7 @@ fn io_is_the_containers_alone() {
     ));
     let script = format!(
         "{ROWS}; iostat -dk {name}; vmstat -d; cat /sys/block/{name}/stat
-         vmstat -n 1 >/dev/shm/rows & v=$!
+         : >/dev/shm/rows; vmstat -n 1 >>/dev/shm/rows & v=$!
          rows 3
          dd if=/dev/zero of={path} bs=1M count={WRITTEN} oflag=direct conv=notrunc status=none
          dd if={path} of=/dev/null bs=1M count={READ} iflag=direct status=none
@@ -613,7 +613,7 @@ fn swapping_shows() {
     }
     // Write memory, then read it again: pages go out and in. The cgroup's file shows the rest in swap.
     let text = container.with_shell(&format!(
-        "{ROWS}; vmstat -n 1 >/dev/shm/rows & v=$!
+        "{ROWS}; : >/dev/shm/rows; vmstat -n 1 >>/dev/shm/rows & v=$!
          rows 3
          head -c 100000000 /dev/zero >/dev/shm/big; cat /dev/shm/big >/dev/null
          rows $(($(wc -l </dev/shm/rows) + 2)); kill $v
