@@ -801,14 +801,14 @@ impl Drop for Reader {
 fn moved_process_and_cpu_time() {
     needs_containers!();
     let [first, second] = [(); 2].map(|()| Plan::new().quota(100_000, 100_000).start());
-    // Two seconds of CPU time, which may take longer on the clock. The limit counts whole ticks, and on a busy machine
-    // the thread did not run for all of each.
-    let burn = "exec 2>/dev/null; sh -c 'ulimit -t 2; while :; do :; done'; true";
-    first.program(&["sh", "-c", burn]).output().text();
+    // Two seconds of CPU time, which may take longer on the clock. `ulimit -t` would count ticks, in which the thread did
+    // not run all the time on a busy machine.
+    let burn = "import time\nwhile time.process_time() < 2: pass";
+    first.program(&["python3", "-c", burn]).output().text();
     let script = "while read -r l; do read -r n user nice system r </proc/stat; echo $((user + nice + system)); done";
     let mut reader = Reader::start(script);
     let pid = reader.shell.id().to_string();
-    for (container, least, most) in [(&first, 100, 400), (&second, 0, 100)] {
+    for (container, least, most) in [(&first, 150, 400), (&second, 0, 100)] {
         for directory in container.all_directories() {
             std::fs::write(directory.join("cgroup.procs"), &pid).expect("moved");
         }

@@ -18,9 +18,13 @@ use support::{Container, MIB, Plan, field, program, skipped};
 const WRITTEN: u64 = 200;
 const READ: u64 = 100;
 
-/// A shell function that waits until `vmstat` has written as many lines. Its first row has the values since the start of
-/// the container, and each row what happened since the row before. On a slow machine a row is late.
-const ROWS: &str = "rows() { until [ $(wc -l </dev/shm/rows) -ge $1 ]; do sleep 0.2; done; }";
+/// Shell functions: `begin` starts `vmstat` and waits for its first rows, `end` waits for the rows of what happened
+/// meanwhile. The first row has the values since the start of the container, and each row what happened since the row
+/// before. On a slow machine a row is late.
+const ROWS: &str = "F=/dev/shm/rows
+    rows() { until [ $(wc -l <$F) -ge $1 ]; do sleep 0.2; done; }
+    begin() { : >$F; vmstat -n 1 >>$F & v=$!; rows 3; }
+    end() { rows $(($(wc -l <$F) + 2)); kill $v; }";
 
 fn host(file: &str, name: &str) -> f64 {
     field(&fs::read_to_string(file).expect(file), name)
@@ -224,11 +228,10 @@ fn io_is_the_containers_alone() {
     ));
     let script = format!(
         "{ROWS}; iostat -dk {name}; vmstat -d; cat /sys/block/{name}/stat
-         : >/dev/shm/rows; vmstat -n 1 >>/dev/shm/rows & v=$!
-         rows 3
+         begin
          dd if=/dev/zero of={path} bs=1M count={WRITTEN} oflag=direct conv=notrunc status=none
          dd if={path} of=/dev/null bs=1M count={READ} iflag=direct status=none
-         rows $(($(wc -l </dev/shm/rows) + 2)); kill $v
+         end
          echo ====; iostat -dk {name}; vmstat -d; cat /sys/block/{name}/stat
          echo ====; cat /dev/shm/rows"
     );
@@ -613,10 +616,9 @@ fn swapping_shows() {
     }
     // Write memory, then read it again: pages go out and in. The cgroup's file shows the rest in swap.
     let text = container.with_shell(&format!(
-        "{ROWS}; : >/dev/shm/rows; vmstat -n 1 >>/dev/shm/rows & v=$!
-         rows 3
+        "{ROWS}; begin
          head -c 100000000 /dev/zero >/dev/shm/big; cat /dev/shm/big >/dev/null
-         rows $(($(wc -l </dev/shm/rows) + 2)); kill $v
+         end
          cat /dev/shm/rows; echo ====; cat /proc/meminfo; cat /proc/swaps; swapon --show=SIZE,USED --bytes --noheadings; free -k
          grep -E '^pswp' /proc/vmstat",
     ));

@@ -337,15 +337,47 @@ fn a_static_go_program_sees_the_container() {
     assert_eq!(value(&seen, "MemTotal:"), "524288 kB");
 }
 
-/// gopsutil, which Telegraf and the OpenTelemetry collector use, by `run` and by `export` with HOST_PROC.
+/// Debian's node_exporter.
+fn node_exporter() -> Option<PathBuf> {
+    let agent = fetched(
+        "prometheus-node-exporter/usr/bin/prometheus-node-exporter",
+        "/usr/bin/prometheus-node-exporter",
+    );
+    if agent.is_none() {
+        skipped("no prometheus-node-exporter (tests/support/fetch)");
+    }
+    agent
+}
+
+/// A program with gopsutil, which Telegraf and the OpenTelemetry collector use. The tests share one build.
+fn gopsutil() -> Option<PathBuf> {
+    static PROGRAM: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+        let path = fetched("gopsutil/usr/share/gocode", "/usr/share/gocode")?;
+        let source = include_str!("regressions/gopsutil.go");
+        go_program("gopsutil", source, text(&path))
+    });
+    if PROGRAM.is_none() {
+        skipped("no program with gopsutil (scripts/test run fetches gopsutil and Go)");
+    }
+    PROGRAM.clone()
+}
+
+/// A Python program that prints the metrics of the node_exporter on the port that its argument names.
+const SCRAPE: &str = "
+import sys, time, urllib.request
+for attempt in range(100):
+    try:
+        text = urllib.request.urlopen('http://127.0.0.1:' + sys.argv[1] + '/metrics').read().decode()
+        break
+    except OSError:
+        time.sleep(0.2)
+print('\\n'.join(line for line in text.split('\\n') if line.startswith('node_')))";
+
+/// gopsutil by `run` and by `export` with HOST_PROC.
 #[test]
 fn gopsutil_sees_the_container() {
     needs_containers!();
-    let Some(path) = fetched("gopsutil/usr/share/gocode", "/usr/share/gocode") else {
-        return skipped("no gopsutil (scripts/test run fetches it)");
-    };
-    let source = include_str!("regressions/gopsutil.go");
-    let Some(program) = go_program("gopsutil", source, text(&path)) else {
+    let Some(program) = gopsutil() else {
         return;
     };
     let container = small();
@@ -372,17 +404,7 @@ fn gopsutil_sees_the_container() {
 #[test]
 fn the_agent_examples_start_as_written() {
     needs_containers!();
-    let (Some(agent), Some(path)) = (
-        fetched(
-            "prometheus-node-exporter/usr/bin/prometheus-node-exporter",
-            "/usr/bin/prometheus-node-exporter",
-        ),
-        fetched("gopsutil/usr/share/gocode", "/usr/share/gocode"),
-    ) else {
-        return skipped("no node_exporter or no gopsutil (tests/support/fetch)");
-    };
-    let source = include_str!("regressions/gopsutil.go");
-    let Some(gopsutil) = go_program("telegraf", source, text(&path)) else {
+    let (Some(agent), Some(gopsutil)) = (node_exporter(), gopsutil()) else {
         return;
     };
     let container = small();
@@ -399,15 +421,6 @@ fcntl.ioctl(socket.socket(), 0x8914, struct.pack(\"16sh\", b\"lo\", 1))'
         eval \"$then\"; wait $started
         i=0; while [ -e run/container/fs ] && [ $((i += 1)) != 100 ]; do sleep 0.1; done
         ls run/container";
-    let scrape = "
-import time, urllib.request
-for attempt in range(100):
-    try:
-        text = urllib.request.urlopen('http://127.0.0.1:9100/metrics').read().decode()
-        break
-    except OSError:
-        time.sleep(0.2)
-print('\\n'.join(line for line in text.split('\\n') if line.startswith('node_')))";
     let start = |name: &str, then: &str| {
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/agents");
         let example = std::fs::read_to_string(example.join(name)).unwrap();
@@ -418,7 +431,7 @@ print('\\n'.join(line for line in text.split('\\n') if line.startswith('node_'))
             .env("agent", text(&agent))
             .env("gopsutil", text(&gopsutil))
             .env("example", script)
-            .env("scrape", scrape)
+            .env("scrape", SCRAPE)
             .env("then", then);
         for line in example.lines() {
             if let Some((name, value)) = line.trim().split_once(": ")
@@ -431,7 +444,7 @@ print('\\n'.join(line for line in text.split('\\n') if line.startswith('node_'))
     };
     let metrics = start(
         "node_exporter.yaml",
-        "python3 -c \"$scrape\"; kill $started",
+        "python3 -c \"$scrape\" 9100; kill $started",
     );
     assert_eq!(
         value(&metrics, "node_memory_MemTotal_bytes "),
@@ -539,25 +552,13 @@ fn it_works_under_tini() {
 #[test]
 fn node_exporter_shows_the_container() {
     needs_containers!();
-    let Some(agent) = fetched(
-        "prometheus-node-exporter/usr/bin/prometheus-node-exporter",
-        "/usr/bin/prometheus-node-exporter",
-    ) else {
-        return skipped("no prometheus-node-exporter (tests/support/fetch)");
+    let Some(agent) = node_exporter() else {
+        return;
     };
     let container = small();
     let script = "
         $start --web.listen-address=127.0.0.1:$port >/dev/null 2>&1 & agent=$!
-        python3 - $port <<'END'
-import sys, time, urllib.request
-for attempt in range(100):
-    try:
-        text = urllib.request.urlopen('http://127.0.0.1:' + sys.argv[1] + '/metrics').read().decode()
-        break
-    except OSError:
-        time.sleep(0.2)
-print('\\n'.join(line for line in text.split('\\n') if line.startswith('node_')))
-END
+        python3 -c \"$scrape\" $port
         kill $agent; wait $agent; exit 0";
     let run = format!("{} run -- {}", *TOOL, text(&agent));
     let export = format!(
@@ -570,7 +571,7 @@ END
     let host = boot_time();
     for (start, port) in [(run, "19100"), (export, "19101")] {
         let script = script.replace("$start", &start).replace("$port", port);
-        let metrics = shell(&container, &script, &[]).stdout;
+        let metrics = shell(&container, &script, &[("scrape", SCRAPE)]).stdout;
         let number = |name: &str| value(&metrics, name).parse::<f64>().unwrap();
         assert_eq!(
             number("node_memory_MemTotal_bytes "),

@@ -269,19 +269,20 @@ pub fn recent_cpus() -> Option<Taken<'static, RecentCpus>> {
 #[cfg(feature = "preload")]
 static REDUCTIONS: OnceRef<'static, Reductions> = OnceRef::new();
 
-/// The affinity masks that the library has reduced for this process; `None` if there are none.
+/// The record of the affinity masks that this process reduced; `None` if it has reduced no mask.
 #[cfg(feature = "preload")]
 pub fn reductions() -> Option<&'static Reductions> {
     REDUCTIONS.get()
 }
 
-/// As [`reductions`], but allocates the record if there is none yet.
+/// Returns the same record. Allocates the record if the process has none.
 #[cfg(feature = "preload")]
 pub fn reductions_to_write() -> Option<&'static Reductions> {
     REDUCTIONS.get_or_try_init(keep_on_fork).ok()
 }
 
-/// True after the process has called `bpf` or `perf_event_open`, or listed the kernel's event sources. A child of `fork` inherits the value.
+/// True after the process has called `bpf` or `perf_event_open`, or listed the kernel's event sources. A child of
+/// `fork` inherits the value.
 #[cfg(feature = "preload")]
 static WATCHES_CPUS: AtomicBool = AtomicBool::new(false);
 

@@ -98,7 +98,7 @@ pub fn run_by_env(argument: &str) -> Option<&str> {
     }
 }
 
-/// What is said about a program with Go code.
+/// The finding about a program that contains Go code.
 pub(super) const GO: &str =
     "contains Go code, which calls the kernel without libc: the library cannot reach it";
 
