@@ -298,7 +298,7 @@ fn go_program(name: &str, source: &str, path: &str) -> Option<PathBuf> {
         skipped("no Go compiler (scripts/test run fetches one)");
         return None;
     };
-    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let directory = support::scratch().join(name);
     std::fs::create_dir_all(&directory).unwrap();
     let (file, program) = (directory.join("main.go"), directory.join("program"));
     std::fs::write(&file, source).unwrap();
@@ -382,7 +382,7 @@ fn gopsutil_sees_the_container() {
     };
     let container = small();
     let more = [("program", text(&program))];
-    let seen = shell(&container, "exec $tool run -- \"$program\"", &more).text();
+    let seen = shell(&container, "exec $tool run -- $program", &more).text();
     assert_eq!(value(&seen, "total"), "524288");
     assert_eq!(value(&seen, "cpus"), "1");
     assert!(field(&seen, "uptime") < 600.0, "{seen}");
@@ -390,7 +390,7 @@ fn gopsutil_sees_the_container() {
         d=$(mktemp -d)/export
         $tool export $d & export=$!
         i=0; while ! [ -e $d/sys/devices/system/cpu/online ] && [ $((i += 1)) != 200 ]; do sleep 0.1; done
-        eval \"$($tool env --export $d)\"; \"$program\"; echo $HOST_PROC $d/proc
+        eval \"$($tool env --export $d)\"; $program; echo $HOST_PROC $d/proc
         kill $export; wait $export; rmdir ${d%/*}";
     let seen = shell(&container, script, &more).text();
     assert_eq!(value(&seen, "total"), "524288");
@@ -414,7 +414,7 @@ fn the_agent_examples_start_as_written() {
         for d in usr etc proc sys dev; do mount --rbind /$d $d; done
         mount -t tmpfs -o mode=1777 container run/container
         ln -s usr/lib lib; ln -s usr/lib64 lib64; ln -s /usr/bin/sh bin/sh
-        cp $tool proclens; cp $agent bin/node_exporter; cp \"$gopsutil\" bin/telegraf
+        cp $tool proclens; cp $agent bin/node_exporter; cp $gopsutil bin/telegraf
         python3 -c 'import fcntl, socket, struct
 fcntl.ioctl(socket.socket(), 0x8914, struct.pack(\"16sh\", b\"lo\", 1))'
         PATH=/usr/bin:/bin /usr/sbin/chroot . /bin/sh -c \"$example\" & started=$!
