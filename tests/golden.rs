@@ -8,6 +8,7 @@ use std::fs;
 use std::num::NonZero;
 use std::path::Path;
 
+use proclens::cgroup::container::Container;
 use proclens::cgroup::kernel::Kernel;
 use proclens::cgroup::locate::ContainerCgroups;
 use proclens::cpu_time::{Accounting, Sample};
@@ -119,6 +120,12 @@ impl Kernel for Recorded {
         Ok(self.boot_us)
     }
 
+    fn page_size(&self) -> NonZero<u64> {
+        NonZero::new(4096).expect("not 0")
+    }
+}
+
+impl Container for Recorded {
     fn tasks(
         &self,
         _: &ContainerCgroups,
@@ -140,10 +147,6 @@ impl Kernel for Recorded {
         let mut accounting = Box::new(Accounting::new());
         accounting.first(sample);
         with(&accounting, arena)
-    }
-
-    fn page_size(&self) -> NonZero<u64> {
-        NonZero::new(4096).expect("not 0")
     }
 
     fn load(&self, _: &ContainerCgroups, _: &Sample, _: &Settings, _: &mut Arena) -> Load {

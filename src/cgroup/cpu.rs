@@ -1,6 +1,7 @@
 //! Reads CPU limits, CPU time and age (NUMBERS sections 2 and 3).
 #![forbid(unsafe_code)]
 
+use crate::cgroup::container::Container;
 use crate::cgroup::counters::CpuCounters;
 use crate::cgroup::host::host_cpu_time;
 use crate::cgroup::kernel::{Kernel, read_in};
@@ -159,10 +160,12 @@ pub fn cpu_time<'m, K: Kernel>(
 }
 
 /// Reads how old the container is and when it started.
-pub fn age<K: Kernel>(kernel: &K) -> Result<Age, Failure> {
+pub fn age<C: Container>(container: &C) -> Result<Age, Failure> {
     let unreadable = |e| (ErrorKind::Unreadable, e);
-    let start_ticks = kernel.start_ticks().ok_or(unreadable(Errno::NOT_FOUND))?;
-    let now = kernel.boot_us().map_err(unreadable)?;
+    let start_ticks = container
+        .start_ticks()
+        .ok_or(unreadable(Errno::NOT_FOUND))?;
+    let now = container.boot_us().map_err(unreadable)?;
     let age_us = now.saturating_sub(start_ticks.saturating_mul(cpu_time::TICK_US));
     Ok(Age {
         age_us,

@@ -1,7 +1,7 @@
 //! Finds the container's cgroup directory for each controller (NUMBERS section 1).
 #![forbid(unsafe_code)]
 
-use crate::cgroup::kernel::{INITIAL_PID_NAMESPACE, Kernel};
+use crate::cgroup::kernel::{INITIAL_PID_NAMESPACE, Kernel, namespace_of};
 use crate::cgroup::{Hierarchy, Version, membership, mounts};
 use crate::error::{ErrorKind, Failure};
 use crate::mem::Arena;
@@ -128,7 +128,7 @@ pub fn locate<'m, K: Kernel + ?Sized>(
     let mine = membership::of_each(own, Controller::ALL.map(Controller::name));
     // The root of the cgroup namespace is the whole container, in whichever cgroup PID 1 is.
     let named = mine.iter().flatten().any(|(_, path)| *path != b"/");
-    let pid_namespace = named.then(|| kernel.pid_namespace()).flatten();
+    let pid_namespace = named.then(|| namespace_of(kernel)).flatten();
     let initial = pid_namespace == Some(INITIAL_PID_NAMESPACE);
     let pid1 = if named && !initial {
         kernel.read(c"/proc/1/cgroup", arena).unwrap_or(own)

@@ -3,9 +3,10 @@
 //! [`locate`] finds the directories, with the parsers [`membership`] and [`mounts`]. [`memory`], [`cpu`], [`block_io`],
 //! [`psi`] and [`pids`] give the container's values, [`host`] the machine's. Where the two versions of control groups differ,
 //! [`v1`] and [`v2`] read the files of one cgroup. All reads pass through the trait [`kernel::Kernel`], with the
-//! parsers [`counters`], [`cpus`] and [`io`]. No file here makes a system call.
+//! parsers [`counters`], [`cpus`] and [`io`]; the trait [`container::Container`] adds what outlives a reading. No file here makes a system call.
 
 pub mod block_io;
+pub mod container;
 pub mod counters;
 pub mod cpu;
 pub mod cpus;

@@ -1,6 +1,7 @@
 //! Reads the files of one cgroup of a v1 hierarchy (`Documentation/admin-guide/cgroup-v1/`).
 #![forbid(unsafe_code)]
 
+use crate::cgroup::container::Container;
 use crate::cgroup::counters::CpuCounters;
 use crate::cgroup::kernel::{Kernel, read_in};
 use crate::cgroup::locate::{CgroupDir, ContainerCgroups};
@@ -91,14 +92,14 @@ pub fn cpu_counters<'m, K: Kernel>(
 }
 
 /// Block I/O. Counts of operations are read only if `operations` is true.
-pub fn block_io<'m, K: Kernel>(
-    kernel: &K,
+pub fn block_io<'m, C: Container>(
+    container: &C,
     dir: CgroupDir,
     cgroups: &ContainerCgroups,
     operations: bool,
     arena: &mut Arena<'m>,
 ) -> Result<BlockIo<'m>, Errno> {
-    let mut read = |file: &[u8]| read_in(kernel, dir.directory, file, arena);
+    let mut read = |file: &[u8]| read_in(container, dir.directory, file, arena);
     let mut whole_tree = |all: &[u8], own: &[u8]| read(all).or_else(|_| read(own));
     let bytes = whole_tree(
         b"blkio.throttle.io_service_bytes_recursive",
@@ -117,5 +118,5 @@ pub fn block_io<'m, K: Kernel>(
         operations,
         seen,
     };
-    Ok(io(kernel.seen_devices(cgroups, io(&[]), arena)?))
+    Ok(io(container.seen_devices(cgroups, io(&[]), arena)?))
 }

@@ -12,7 +12,8 @@
 use super::scanner::{
     LIST_SIZE, ThreadId, each_process, each_process_in_cgroups, each_thread, read_thread,
 };
-use crate::cgroup::kernel::{self, Kernel};
+use crate::cgroup::container::{self, Container};
+use crate::cgroup::kernel::Kernel;
 use crate::cgroup::locate::ContainerCgroups;
 use crate::cgroup::{host, pids};
 use crate::mem::Arena;
@@ -81,21 +82,21 @@ pub enum Known {
 
 /// Counts the container's tasks in the `/proc` below `root`: an empty path, or the `/proc/PID/root` of
 /// one of the container's processes.
-pub fn count<K: Kernel>(
-    kernel: &K,
+pub fn count<C: Container>(
+    container: &C,
     root: &[u8],
     cgroups: &ContainerCgroups,
     cost: Cost,
     arena: &mut Arena,
 ) -> Result<Tasks, Errno> {
     let proc = open_directory(libc::AT_FDCWD, arena.path(root, b"proc")?)?;
-    let initial = kernel::is_in_initial_pid_namespace(kernel);
+    let initial = container::is_in_initial_pid_namespace(container);
     let Some(own) = cgroups.dir_of_processes() else {
-        return count_host(kernel, root, &proc, arena);
+        return count_host(container, root, &proc, arena);
     };
     let charged = match cost {
         Cost::Whole => None,
-        Cost::Flat(_) => pids::charged_tasks(kernel, cgroups, &mut arena.reborrow()),
+        Cost::Flat(_) => pids::charged_tasks(container, cgroups, &mut arena.reborrow()),
     };
     // The reading thread itself is running.
     let reader = u64::from(root.is_empty());
@@ -115,7 +116,7 @@ pub fn count<K: Kernel>(
             // If the reader is the only active task, no active task of another container can be in the
             // count.
             let others = seen.running.saturating_add(seen.blocked) > reader;
-            if !others || kernel.is_alone(&mut arena.reborrow()) {
+            if !others || container.is_alone(&mut arena.reborrow()) {
                 return Ok(seen);
             }
             // This is a pod that shares its PID namespace: the tasks of the other containers are
@@ -125,7 +126,7 @@ pub fn count<K: Kernel>(
     }
     let total = match tasks {
         Some(seen) => seen.total,
-        None if !initial && kernel.is_alone(&mut arena.reborrow()) => charged.unwrap_or(0),
+        None if !initial && container.is_alone(&mut arena.reborrow()) => charged.unwrap_or(0),
         // The reader also sees tasks of other containers. The total is never more than the host has.
         None => host_tasks(&proc)?.1.max(charged.unwrap_or(0)),
     };

@@ -3,6 +3,7 @@
 //! functions here, so that they agree.
 #![forbid(unsafe_code)]
 
+use crate::cgroup::container::Container;
 use crate::cgroup::kernel::Kernel;
 use crate::cgroup::locate::ContainerCgroups;
 use crate::cgroup::{Version, block_io, cpu, host, locate, memory, psi};
@@ -23,32 +24,32 @@ use core::ffi::CStr;
 
 /// Renders the container's version of `file`. `host` is the kernel's own text, for the files whose
 /// table entry needs it.
-pub fn file<'m, K: Kernel>(
-    kernel: &K,
+pub fn file<'m, C: Container>(
+    container: &C,
     file: MachineFile,
     host: &[u8],
     settings: &Settings,
     mut arena: Arena<'m>,
 ) -> Result<&'m [u8], Failure> {
     let arena = &mut arena;
-    let cgroups = kernel.cgroups(arena).map_err(unreadable)?;
+    let cgroups = container.cgroups(arena).map_err(unreadable)?;
     match file {
         MachineFile::Meminfo => {
-            let memory = memory_of(kernel, &cgroups, settings, host, arena)?;
+            let memory = memory_of(container, &cgroups, settings, host, arena)?;
             print(arena, |out| meminfo::render(host, &memory, out))
         }
         MachineFile::Cpuinfo => {
-            let cpus = cpu::cpus(kernel, &cgroups, settings, arena)?.0;
-            let cpus = of_caller(kernel, cpus, arena);
+            let cpus = cpu::cpus(container, &cgroups, settings, arena)?.0;
+            let cpus = of_caller(container, cpus, arena);
             print(arena, |out| cpuinfo::render(host, &cpus, out))
         }
         MachineFile::CpuOnline | MachineFile::CpuPresent | MachineFile::CpuOffline => {
-            let cpus = cpu::cpus(kernel, &cgroups, settings, arena)?.0;
-            let present = present(kernel, cpus, arena);
+            let cpus = cpu::cpus(container, &cgroups, settings, arena)?.0;
+            let present = present(container, cpus, arena);
             if file != MachineFile::CpuOffline {
                 return print(arena, |out| cpulist::render(present.shown(), out));
             }
-            let possible = kernel
+            let possible = container
                 .read(c"/sys/devices/system/cpu/possible", arena)
                 .and_then(|text| CpuList::parse(text).ok_or(Errno::MALFORMED))
                 .map_err(unreadable)?;
@@ -59,22 +60,22 @@ pub fn file<'m, K: Kernel>(
         MachineFile::Stat => {
             let host_btime =
                 field(host, b"btime").ok_or((ErrorKind::Unreadable, Errno::MALFORMED))?;
-            let waits = kernel.waits_are_due(&cgroups);
-            let (mut sample, age) = sample(kernel, &cgroups, settings, waits, arena)?;
+            let waits = container.waits_are_due(&cgroups);
+            let (mut sample, age) = sample(container, &cgroups, settings, waits, arena)?;
             sample.host = Some(HostCounts {
                 counts: stat::counts(host),
                 up_us: age.up_us(),
             });
-            let tasks = kernel
+            let tasks = container
                 .tasks(&cgroups, Some(&sample), settings, arena)
                 .map_err(unreadable)?;
-            let btime = if settings.container_time && !kernel.holds_against_boot() {
+            let btime = if settings.container_time && !container.holds_against_boot() {
                 btime(host_btime, &age)
             } else {
                 host_btime
             };
-            let cpus = of_caller(kernel, sample.cpus, arena);
-            kernel.account(&cgroups, settings, &sample, arena, |accounting, arena| {
+            let cpus = of_caller(container, sample.cpus, arena);
+            container.account(&cgroups, settings, &sample, arena, |accounting, arena| {
                 print(arena, |out| {
                     let rows = cpus.shown().zip(accounting.rows());
                     stat::render(host, rows, accounting.before(), btime, &tasks, out)
@@ -85,24 +86,24 @@ pub fn file<'m, K: Kernel>(
             if !settings.container_time {
                 return Err((ErrorKind::NoContainer, Errno(0)));
             }
-            let waits = kernel.waits_are_due(&cgroups);
-            let (sample, age) = sample(kernel, &cgroups, settings, waits, arena)?;
-            kernel.account(&cgroups, settings, &sample, arena, |accounting, arena| {
+            let waits = container.waits_are_due(&cgroups);
+            let (sample, age) = sample(container, &cgroups, settings, waits, arena)?;
+            container.account(&cgroups, settings, &sample, arena, |accounting, arena| {
                 print(arena, |out| {
                     uptime::render(age.age_us, accounting.idle_ticks(), out)
                 })
             })
         }
         MachineFile::Loadavg => {
-            let (load, tasks) = load_and_tasks(kernel, &cgroups, settings, arena)?;
+            let (load, tasks) = load_and_tasks(container, &cgroups, settings, arena)?;
             print(arena, |out| loadavg::render(host, &load, &tasks, out))
         }
         MachineFile::Vmstat => {
-            let inputs = vmstat_inputs(kernel, &cgroups, settings, arena)?;
+            let inputs = vmstat_inputs(container, &cgroups, settings, arena)?;
             print(arena, |out| vmstat::render(host, &inputs, out))
         }
         MachineFile::Diskstats => {
-            let io = block_io::block_io(kernel, &cgroups, true, arena)?;
+            let io = block_io::block_io(container, &cgroups, true, arena)?;
             print(arena, |out| diskstats::render(host, io, out))
         }
         MachineFile::Swaps => {
@@ -111,12 +112,12 @@ pub fn file<'m, K: Kernel>(
                 cgroups.dir_or_root(locate::Controller::Memory, settings.memory.is_some())?;
                 return print(arena, |out| out.bytes(host));
             }
-            let figures = figures(kernel, &cgroups, settings, arena)?;
+            let figures = figures(container, &cgroups, settings, arena)?;
             print(arena, |out| swaps::render(host, &figures, out))
         }
         MachineFile::CpuPressure | MachineFile::MemoryPressure | MachineFile::IoPressure => {
             let name = file.pressure().unwrap_or_default();
-            match psi::pressure(kernel, &cgroups, name, arena) {
+            match psi::pressure(container, &cgroups, name, arena) {
                 Ok(own) => print(arena, |out| pressure::render(own, out)),
                 // v1 does not count pressure. Where uptime is the container's, the host's totals would
                 // contradict it.
@@ -125,7 +126,7 @@ pub fn file<'m, K: Kernel>(
                     if dir.is_none_or(|dir| dir.version == Version::V2 || dir.root) {
                         return Err(failure);
                     }
-                    let host = kernel.read(file.path(), arena).map_err(unreadable)?;
+                    let host = container.read(file.path(), arena).map_err(unreadable)?;
                     print(arena, |out| pressure::uncounted(host, out))
                 }
             }
@@ -134,8 +135,8 @@ pub fn file<'m, K: Kernel>(
 }
 
 /// Renders the container's version of a file of a NUMA node; `host` is the kernel's text.
-pub fn node_file<'m, K: Kernel>(
-    kernel: &K,
+pub fn node_file<'m, C: Container>(
+    container: &C,
     file: NodeFile,
     number: u64,
     host: &[u8],
@@ -143,26 +144,26 @@ pub fn node_file<'m, K: Kernel>(
     mut arena: Arena<'m>,
 ) -> Result<&'m [u8], Failure> {
     let arena = &mut arena;
-    let cgroups = kernel.cgroups(arena).map_err(unreadable)?;
+    let cgroups = container.cgroups(arena).map_err(unreadable)?;
     if file == NodeFile::Meminfo {
-        let host_memory = kernel
+        let host_memory = container
             .read(MachineFile::Meminfo.path(), arena)
             .map_err(unreadable)?;
-        let memory = memory_of(kernel, &cgroups, settings, host_memory, arena)?;
+        let memory = memory_of(container, &cgroups, settings, host_memory, arena)?;
         let figures = meminfo::figures(host_memory, &memory)
             .ok_or((ErrorKind::Unreadable, Errno::MALFORMED))?;
-        let share = share_of(kernel, number, host, arena).map_err(unreadable)?;
+        let share = share_of(container, number, host, arena).map_err(unreadable)?;
         return print(arena, |out| {
             node::meminfo(host, share, &figures, &memory, out)
         });
     }
-    let cpus = cpu::cpus(kernel, &cgroups, settings, arena)?.0;
+    let cpus = cpu::cpus(container, &cgroups, settings, arena)?.0;
     let list = if file == NodeFile::Cpulist {
         host
     } else {
         let mut buffer = [0; 64];
         let path = node_path(NodeFile::Cpulist, number, &mut buffer);
-        kernel
+        container
             .read(path.ok_or(unreadable(Errno::BUFFER_TOO_SMALL))?, arena)
             .map_err(unreadable)?
     };
@@ -177,15 +178,15 @@ pub fn node_file<'m, K: Kernel>(
 }
 
 /// Renders the container's counters of one block device; `host` is the kernel's text.
-pub fn device_stat<'m, K: Kernel>(
-    kernel: &K,
+pub fn device_stat<'m, C: Container>(
+    container: &C,
     file: DeviceStat,
     host: &[u8],
     mut arena: Arena<'m>,
 ) -> Result<&'m [u8], Failure> {
     let arena = &mut arena;
-    let cgroups = kernel.cgroups(arena).map_err(unreadable)?;
-    let io = block_io::block_io(kernel, &cgroups, true, arena)?.of(file.device);
+    let cgroups = container.cgroups(arena).map_err(unreadable)?;
+    let io = block_io::block_io(container, &cgroups, true, arena)?.of(file.device);
     print(arena, |out| diskstats::device(host, &io, out))
 }
 
@@ -238,33 +239,33 @@ fn share_of<K: Kernel>(
     Ok(share)
 }
 
-fn vmstat_inputs<'m, K: Kernel>(
-    kernel: &K,
+fn vmstat_inputs<'m, C: Container>(
+    container: &C,
     cgroups: &ContainerCgroups,
     settings: &Settings,
     arena: &mut Arena<'m>,
 ) -> Result<vmstat::Inputs<'m>, Failure> {
-    let host = kernel
+    let host = container
         .read(MachineFile::Meminfo.path(), arena)
         .map_err(unreadable)?;
     // No line of vmstat shows how much swap the container may use.
-    let (memory, events) = memory::memory_and_events(kernel, cgroups, settings, false, arena)?;
+    let (memory, events) = memory::memory_and_events(container, cgroups, settings, false, arena)?;
     let figures =
         meminfo::figures(host, &memory).ok_or((ErrorKind::Unreadable, Errno::MALFORMED))?;
-    let io = match block_io::block_io(kernel, cgroups, false, arena) {
+    let io = match block_io::block_io(container, cgroups, false, arena) {
         // With one device, reading its sysfs link is cheaper than reading /proc/diskstats.
-        Ok(io) if io.is_of_one(|device| is_disk(kernel, device, arena)) => Some(io.all()),
+        Ok(io) if io.is_of_one(|device| is_disk(container, device, arena)) => Some(io.all()),
         Ok(io) => {
             // The host's diskstats have the device names. They show which devices are stacked on
             // others, whose I/O would count twice.
-            let disks = kernel
+            let disks = container
                 .read_long(MachineFile::Diskstats.path(), arena)
                 .map_err(unreadable)?;
             Some(diskstats::total(disks, io))
         }
         Err(_) => None,
     };
-    let page = kernel.page_size();
+    let page = container.page_size();
     let (pages_in, pages_out) = events.swapped();
     let swapped = match (memory.swap, pages_out) {
         (Swap::Unaccounted, _) => None,
@@ -273,7 +274,7 @@ fn vmstat_inputs<'m, K: Kernel>(
             pages_out,
         }),
         (Swap::Counted { used, .. }, None) => {
-            Some(kernel.swap_traffic(cgroups, pages_in, used / page))
+            Some(container.swap_traffic(cgroups, pages_in, used / page))
         }
     };
     Ok(vmstat::Inputs {
@@ -297,38 +298,38 @@ fn is_disk<K: Kernel>(kernel: &K, device: (u64, u64), arena: &mut Arena) -> bool
 
 /// When the container started, in ticks of the host's clock. The container's start times count from
 /// there.
-pub fn start_ticks<K: Kernel>(
-    kernel: &K,
+pub fn start_ticks<C: Container>(
+    container: &C,
     settings: &Settings,
     arena: &mut Arena,
 ) -> Result<u64, Failure> {
-    let cgroups = kernel.cgroups(arena).map_err(unreadable)?;
+    let cgroups = container.cgroups(arena).map_err(unreadable)?;
     // As for uptime: fails if no cgroup counts the container's CPU time. Its clock is then the host's.
     cpu::dir_of_cpu_time(&cgroups, settings)?;
-    if !settings.container_time || kernel.holds_against_boot() {
+    if !settings.container_time || container.holds_against_boot() {
         return Err((ErrorKind::NoContainer, Errno(0)));
     }
-    kernel
+    container
         .start_ticks()
         .ok_or((ErrorKind::NoContainer, Errno(0)))
 }
 
 /// The CPUs that sysfs lists. A caller that watches CPUs opens a ring for each of them, and the container's
 /// threads run on all allowed CPUs, so such a caller gets all of these.
-fn present<'m, K: Kernel>(kernel: &K, cpus: Cpus<'m>, arena: &mut Arena<'m>) -> Cpus<'m> {
-    if kernel.watches_cpus() {
+fn present<'m, C: Container>(container: &C, cpus: Cpus<'m>, arena: &mut Arena<'m>) -> Cpus<'m> {
+    if container.watches_cpus() {
         let count = cpus.list.count();
         Cpus { count, ..cpus }
     } else {
-        of_caller(kernel, cpus, arena)
+        of_caller(container, cpus, arena)
     }
 }
 
 /// Adds the mask of the calling thread: programs compare the CPUs that they see with it. If no CPU is
 /// hidden, the mask does not matter.
-fn of_caller<'m, K: Kernel>(kernel: &K, cpus: Cpus<'m>, arena: &mut Arena<'m>) -> Cpus<'m> {
+fn of_caller<'m, C: Container>(container: &C, cpus: Cpus<'m>, arena: &mut Arena<'m>) -> Cpus<'m> {
     let own = if cpus.hides_some() {
-        kernel.own_cpus(arena).unwrap_or(&[])
+        container.own_cpus(arena).unwrap_or(&[])
     } else {
         &[]
     };
@@ -336,73 +337,73 @@ fn of_caller<'m, K: Kernel>(kernel: &K, cpus: Cpus<'m>, arena: &mut Arena<'m>) -
 }
 
 /// Passes the CPUs that sysfs lists to `with`.
-pub fn present_cpus<K: Kernel, R>(
-    kernel: &K,
+pub fn present_cpus<C: Container, R>(
+    container: &C,
     settings: &Settings,
     arena: &mut Arena,
     with: impl FnOnce(&Cpus) -> R,
 ) -> Result<R, Failure> {
-    let cgroups = kernel.cgroups(arena).map_err(unreadable)?;
-    let cpus = cpu::cpus(kernel, &cgroups, settings, arena)?.0;
-    Ok(with(&present(kernel, cpus, arena)))
+    let cgroups = container.cgroups(arena).map_err(unreadable)?;
+    let cpus = cpu::cpus(container, &cgroups, settings, arena)?.0;
+    Ok(with(&present(container, cpus, arena)))
 }
 
 /// The number of CPUs that the container shows.
-pub fn cpu_count<K: Kernel>(
-    kernel: &K,
+pub fn cpu_count<C: Container>(
+    container: &C,
     settings: &Settings,
     arena: &mut Arena,
 ) -> Result<u32, Failure> {
-    let cgroups = kernel.cgroups(arena).map_err(unreadable)?;
-    cpu::cpus(kernel, &cgroups, settings, arena).map(|(cpus, _)| cpus.count)
+    let cgroups = container.cgroups(arena).map_err(unreadable)?;
+    cpu::cpus(container, &cgroups, settings, arena).map(|(cpus, _)| cpus.count)
 }
 
 /// The figures of `/proc/meminfo`, as numbers.
-pub fn memory<K: Kernel>(
-    kernel: &K,
+pub fn memory<C: Container>(
+    container: &C,
     settings: &Settings,
     arena: &mut Arena,
 ) -> Result<Figures, Failure> {
-    let cgroups = kernel.cgroups(arena).map_err(unreadable)?;
-    figures(kernel, &cgroups, settings, arena)
+    let cgroups = container.cgroups(arena).map_err(unreadable)?;
+    figures(container, &cgroups, settings, arena)
 }
 
 /// The part of steal in `/proc/stat` that the quota took away, in ticks. The rest is the neighbours'.
-pub fn steal_of_quota<K: Kernel>(
-    kernel: &K,
+pub fn steal_of_quota<C: Container>(
+    container: &C,
     settings: &Settings,
     arena: &mut Arena,
 ) -> Result<u64, Failure> {
-    let cgroups = kernel.cgroups(arena).map_err(unreadable)?;
-    let (sample, _) = sample(kernel, &cgroups, settings, true, arena)?;
-    kernel.account(&cgroups, settings, &sample, arena, |accounting, _| {
+    let cgroups = container.cgroups(arena).map_err(unreadable)?;
+    let (sample, _) = sample(container, &cgroups, settings, true, arena)?;
+    container.account(&cgroups, settings, &sample, arena, |accounting, _| {
         let [.., steal] = accounting.total();
         Ok(steal.saturating_sub(accounting.contended()))
     })
 }
 
 /// The load averages of `/proc/loadavg`, in hundredths.
-pub fn load_hundredths<K: Kernel>(
-    kernel: &K,
+pub fn load_hundredths<C: Container>(
+    container: &C,
     settings: &Settings,
     arena: &mut Arena,
 ) -> Result<[u64; 3], Failure> {
-    let cgroups = kernel.cgroups(arena).map_err(unreadable)?;
-    let (load, _) = load(kernel, &cgroups, settings, arena)?;
+    let cgroups = container.cgroups(arena).map_err(unreadable)?;
+    let (load, _) = load(container, &cgroups, settings, arena)?;
     Ok(load.0.map(loadavg::rounded))
 }
 
 /// Replaces the fields of `info`, which the kernel filled in, with the container's values. If the
 /// memory fields cannot be computed, the times and tasks are still replaced, and vice versa; the rest
 /// keeps the kernel's values.
-pub fn sysinfo<K: Kernel>(
-    kernel: &K,
+pub fn sysinfo<C: Container>(
+    container: &C,
     settings: &Settings,
     arena: &mut Arena,
     info: &mut libc::sysinfo,
 ) -> Result<(), Failure> {
-    let cgroups = kernel.cgroups(arena).map_err(unreadable)?;
-    let memory = figures(kernel, &cgroups, settings, arena).map(|memory| {
+    let cgroups = container.cgroups(arena).map_err(unreadable)?;
+    let memory = figures(container, &cgroups, settings, arena).map(|memory| {
         // The kernel's unit is 1 byte, unless the host has more memory than a word can count in bytes.
         let unit = u64::from(info.mem_unit).max(1);
         let units = |kib: u64| kib.saturating_mul(1024).checked_div(unit).unwrap_or(0);
@@ -413,52 +414,58 @@ pub fn sysinfo<K: Kernel>(
         info.totalswap = units(memory.swap_total);
         info.freeswap = units(memory.swap_free);
     });
-    let rest = load_and_tasks(kernel, &cgroups, settings, arena).and_then(|(load, tasks)| {
+    let rest = load_and_tasks(container, &cgroups, settings, arena).and_then(|(load, tasks)| {
         info.loads = loadavg::sysinfo_loads(&load);
         info.procs = u16::try_from(tasks.total).unwrap_or(u16::MAX);
         if settings.container_time {
-            info.uptime = (cpu::age(kernel)?.age_us / 1_000_000) as _;
+            info.uptime = (cpu::age(container)?.age_us / 1_000_000) as _;
         }
         Ok(())
     });
     memory.and(rest)
 }
 
-fn figures<K: Kernel>(
-    kernel: &K,
+fn figures<C: Container>(
+    container: &C,
     cgroups: &ContainerCgroups,
     settings: &Settings,
     arena: &mut Arena,
 ) -> Result<Figures, Failure> {
-    let host = kernel
+    let host = container
         .read(MachineFile::Meminfo.path(), arena)
         .map_err(unreadable)?;
-    let memory = memory_of(kernel, cgroups, settings, host, arena)?;
+    let memory = memory_of(container, cgroups, settings, host, arena)?;
     meminfo::figures(host, &memory).ok_or((ErrorKind::Unreadable, Errno::MALFORMED))
 }
 
-fn memory_of<K: Kernel>(
-    kernel: &K,
+fn memory_of<C: Container>(
+    container: &C,
     cgroups: &ContainerCgroups,
     settings: &Settings,
     host: &[u8],
     arena: &mut Arena,
 ) -> Result<Memory, Failure> {
     let host_swaps = field(host, b"SwapTotal:").is_some_and(|kib| kib > 0);
-    memory::memory(kernel, cgroups, settings, host_swaps, &mut arena.reborrow())
+    memory::memory(
+        container,
+        cgroups,
+        settings,
+        host_swaps,
+        &mut arena.reborrow(),
+    )
 }
 
 /// Reads everything that the CPU-time accounting needs; `waits` as in [`cpu::cpu_time`].
-fn sample<'m, K: Kernel>(
-    kernel: &K,
+fn sample<'m, C: Container>(
+    container: &C,
     cgroups: &ContainerCgroups<'m>,
     settings: &Settings,
     waits: bool,
     arena: &mut Arena<'m>,
 ) -> Result<(Sample<'m>, Age), Failure> {
-    let (cpus, quota) = cpu::cpus(kernel, cgroups, settings, arena)?;
-    let time = cpu::cpu_time(kernel, cgroups, settings, &cpus, quota, waits, arena)?;
-    let age = cpu::age(kernel)?;
+    let (cpus, quota) = cpu::cpus(container, cgroups, settings, arena)?;
+    let time = cpu::cpu_time(container, cgroups, settings, &cpus, quota, waits, arena)?;
+    let age = cpu::age(container)?;
     Ok((
         Sample {
             age_us: age.age_us,
@@ -471,8 +478,8 @@ fn sample<'m, K: Kernel>(
 }
 
 /// The load averages. If no sampler knows them, also returns the reading of CPU time that they were computed from.
-fn load<'m, K: Kernel>(
-    kernel: &K,
+fn load<'m, C: Container>(
+    container: &C,
     cgroups: &ContainerCgroups<'m>,
     settings: &Settings,
     arena: &mut Arena<'m>,
@@ -480,28 +487,28 @@ fn load<'m, K: Kernel>(
     // If the CPU time is that of the host, the load is too.
     let dir = cpu::dir_of_cpu_time(cgroups, settings)?;
     let known = if dir.is_none_or(|dir| dir.root) {
-        host::host_load(kernel, arena)
+        host::host_load(container, arena)
     } else {
-        let age_us = cpu::age(kernel)?.age_us;
-        kernel.sampled_load(cgroups, age_us, settings, arena)
+        let age_us = cpu::age(container)?.age_us;
+        container.sampled_load(cgroups, age_us, settings, arena)
     };
     if let Some(load) = known {
         return Ok((load, None));
     }
-    let (sample, _) = sample(kernel, cgroups, settings, true, arena)?;
-    let load = kernel.load(cgroups, &sample, settings, arena);
+    let (sample, _) = sample(container, cgroups, settings, true, arena)?;
+    let load = container.load(cgroups, &sample, settings, arena);
     Ok((load, Some(sample)))
 }
 
 /// The load averages and the tasks.
-fn load_and_tasks<'m, K: Kernel>(
-    kernel: &K,
+fn load_and_tasks<'m, C: Container>(
+    container: &C,
     cgroups: &ContainerCgroups<'m>,
     settings: &Settings,
     arena: &mut Arena<'m>,
 ) -> Result<(Load, Tasks), Failure> {
-    let (load, sample) = load(kernel, cgroups, settings, arena)?;
-    let tasks = kernel.tasks(cgroups, sample.as_ref(), settings, arena);
+    let (load, sample) = load(container, cgroups, settings, arena)?;
+    let tasks = container.tasks(cgroups, sample.as_ref(), settings, arena);
     Ok((load, tasks.map_err(unreadable)?))
 }
 

@@ -1,4 +1,4 @@
-//! What a process keeps between two renderings: values that it read ([`super::live`] fills them in), the affinity
+//! What a process keeps between two renderings: values that it read ([`super::container`] fills them in), the affinity
 //! masks that it reduced, and whether it watches CPUs. No thread ever waits for the cache. ARCHITECTURE.md, "What is
 //! cached", lists the parts, the reason for each, and what `fork` does to it.
 
@@ -12,7 +12,7 @@ use crate::shared_state::process_accounting::ProcessAccounts;
 use crate::shared_state::record::Identity;
 use crate::sys::Errno;
 use crate::text::Out;
-use crate::values::SeenDevice;
+use crate::values::{SeenDevice, SwapTraffic};
 use core::ffi::CStr;
 #[cfg(feature = "preload")]
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -23,10 +23,10 @@ use once_cell::race::OnceRef;
 pub(super) struct ProcessCache {
     pub(super) cgroups: TryCell<CachedCgroups>,
     pub(super) accounts: ProcessAccounts,
-    pub(super) used: TryCell<CachedUse>,
-    pub(super) waits: TryCell<CachedWaits>,
-    pub(super) swap: TryCell<CachedSwap>,
-    pub(super) io: TryCell<CachedIo>,
+    pub(super) used: TryCell<OfCgroup<CachedUse>>,
+    pub(super) waits: TryCell<OfCgroup<CachedWaits>>,
+    pub(super) swap: TryCell<OfCgroup<CachedSwap>>,
+    pub(super) devices: TryCell<OfCgroup<SeenDevices>>,
     pub(super) cpus: TryCell<RecentCpus>,
 }
 
@@ -62,7 +62,7 @@ pub(super) fn remembered(
 pub(super) struct CachedCgroups {
     /// When the directories were found or last revalidated, on the coarse clock; 0 if never.
     pub(super) found_us: u64,
-    /// See [`Kernel`](crate::cgroup::kernel::Kernel); [`CachedCgroups::UNKNOWN`] until first read.
+    /// See [`Container`](crate::cgroup::container::Container); [`CachedCgroups::UNKNOWN`] until first read.
     pub(super) pid_namespace: u64,
     pub(super) start_ticks: u64,
     pub(super) alone: u64,
@@ -200,22 +200,32 @@ pub(super) struct Membership {
     pub(super) of_init: u64,
 }
 
-/// The last counters of block devices.
+/// A value that was read from one cgroup. It cannot be compared with counters of another cgroup.
 #[derive(Default)]
 #[repr(C)]
-pub(super) struct CachedIo {
-    /// A number for the cgroup, see `number_of` in live.rs.
-    pub(super) owner: u64,
-    /// Enough for the devices that a container is likely to use.
-    pub(super) devices: [SeenDevice; 8],
+pub(super) struct OfCgroup<T> {
+    /// A number for the cgroup, see `number_of` in container.rs.
+    owner: u64,
+    value: T,
 }
+
+impl<T: Default> OfCgroup<T> {
+    /// The value of the cgroup with this number. If the value is another cgroup's, resets it first.
+    pub(super) fn of(&mut self, owner: u64) -> &mut T {
+        if self.owner != owner {
+            (self.owner, self.value) = (owner, T::default());
+        }
+        &mut self.value
+    }
+}
+
+/// The last counters of block devices: enough for the devices that a container is likely to use.
+pub(super) type SeenDevices = [SeenDevice; 8];
 
 /// CPU time at the last reading, and the CPUs used in the interval before it.
 #[derive(Default)]
 #[repr(C)]
 pub(super) struct CachedUse {
-    /// A number for the cgroup, see `number_of` in live.rs.
-    pub(super) owner: u64,
     pub(super) age_us: u64,
     pub(super) cpu_us: u64,
     /// Fixed point.
@@ -226,8 +236,6 @@ pub(super) struct CachedUse {
 #[derive(Default)]
 #[repr(C)]
 pub(super) struct CachedWaits {
-    /// A number for the cgroup, see `number_of` in live.rs.
-    pub(super) owner: u64,
     /// Microseconds of `CLOCK_MONOTONIC_COARSE`.
     pub(super) read_us: u64,
 }
@@ -242,10 +250,7 @@ impl CachedWaits {
 #[derive(Default)]
 #[repr(C)]
 pub(super) struct CachedSwap {
-    /// A number for the cgroup, see `number_of` in live.rs.
-    pub(super) owner: u64,
-    pub(super) pages_in: u64,
-    pub(super) pages_out: u64,
+    pub(super) traffic: SwapTraffic,
     pub(super) used: u64,
 }
 
@@ -306,8 +311,10 @@ pub fn watch_cpus() {
 unsafe impl Zeroed for ProcessCache {}
 // SAFETY: only integers, flags for which zero is false, and versions for which zero is `V1`.
 unsafe impl Zeroed for CachedCgroups {}
+// SAFETY: an integer and a value that is `Zeroed`.
+unsafe impl<T: Zeroed> Zeroed for OfCgroup<T> {}
 // SAFETY: only integers, for which zeros are valid.
-unsafe impl Zeroed for CachedIo {}
+unsafe impl Zeroed for SeenDevices {}
 // SAFETY: only integers, for which zeros are valid.
 unsafe impl Zeroed for CachedUse {}
 // SAFETY: only integers, for which zeros are valid.

@@ -12,9 +12,10 @@ pub mod count;
 pub mod helper;
 pub mod tracker;
 
+use crate::cgroup::container::{self, Container};
 use crate::cgroup::kernel::Kernel;
 use crate::cgroup::locate::ContainerCgroups;
-use crate::cgroup::{cpu, kernel, locate, pids};
+use crate::cgroup::{cpu, locate, pids};
 use crate::cpu_time::Sample;
 use crate::load::average::{Averages, PERIOD_US, Reading};
 use crate::load::tasks::FEW;
@@ -82,72 +83,72 @@ pub fn load(
 /// Takes samples until no process has read the load for an hour, the sampler can be noticed
 /// ([`conditions::may_stay`]), another sampler runs, or the state cannot be written. A sampler that the user
 /// started (`on_purpose`) does not end for lack of readers, and waits while another sampler runs.
-pub fn run<K: Kernel>(
-    kernel: &K,
+pub fn run<C: Container>(
+    container: &C,
     settings: &Settings<'_>,
     on_purpose: bool,
     counter: &mut ThreadCounter,
     arena: &mut Arena<'_>,
 ) -> Result<(), Errno> {
-    let cgroups = locate::locate(kernel, arena)?;
+    let cgroups = locate::locate(container, arena)?;
     let store = Store {
         directory: settings.state,
-        identity: identify(kernel, &cgroups, settings.cpus.is_some(), arena)?,
+        identity: identify(container, &cgroups, settings.cpus.is_some(), arena)?,
         signals_are_blocked: false,
     };
-    let start_us = kernel
+    let start_us = container
         .start_ticks()
         .ok_or(Errno::NOT_FOUND)?
         .saturating_mul(crate::cpu_time::TICK_US);
-    let source = source(kernel, arena);
-    let cpus = cpu::cpus(kernel, &cgroups, settings, arena)
+    let source = source(container, arena);
+    let cpus = cpu::cpus(container, &cgroups, settings, arena)
         .map_err(|(_, errno)| errno)?
         .0;
     let buffer = arena.alloc(CYCLE)?;
 
-    let age_us = |kernel: &K| kernel.boot_us().map(|now| now.saturating_sub(start_us));
-    if !on_purpose && !is_adopted_by_init(kernel)? {
-        store.postpone_start(age_us(kernel)?, POSTPONED_US);
+    let age_us = |container: &C| container.boot_us().map(|now| now.saturating_sub(start_us));
+    if !on_purpose && !is_adopted_by_init(container)? {
+        store.postpone_start(age_us(container)?, POSTPONED_US);
         return Ok(());
     }
-    let number = kernel.boot_us()?.wrapping_mul(1 << 16) | u64::from(sys::process_id() & 0xffff);
+    let number = container.boot_us()?.wrapping_mul(1 << 16) | u64::from(sys::process_id() & 0xffff);
     let mut publisher = loop {
-        match store.become_sampler(age_us(kernel)?, number) {
+        match store.become_sampler(age_us(container)?, number) {
             Err(Errno(libc::EAGAIN)) if on_purpose => {
                 sleep_until(
                     libc::CLOCK_BOOTTIME,
-                    kernel.boot_us()?.saturating_add(PERIOD_US),
+                    container.boot_us()?.saturating_add(PERIOD_US),
                 )?;
             }
             publisher => break publisher?,
         }
     };
     if !on_purpose {
-        let settled = kernel.boot_us()?.saturating_add(SETTLE_US);
+        let settled = container.boot_us()?.saturating_add(SETTLE_US);
         sleep_until(libc::CLOCK_BOOTTIME, settled)?;
     }
     let mut averages = *publisher.averages();
     // The last reading. The counter needs the CPU time used since then.
     let mut before = Reading::default();
     let mut counted_once = false;
-    let mut read_us = age_us(kernel)?;
+    let mut read_us = age_us(container)?;
     let mut cleaned_us = read_us;
     let mut last_read = publisher.last_read();
     loop {
         let mut cycle = Arena::new(&mut *buffer);
         let now = reading(
-            kernel,
+            container,
             &cgroups,
             settings,
             &cpus,
-            age_us(kernel)?,
+            age_us(container)?,
             &mut cycle,
         )?;
         let spent = (
             now.cpu_us.saturating_sub(before.cpu_us),
             now.age_us.saturating_sub(before.age_us),
         );
-        let charged = pids::charged_tasks(kernel, &cgroups, &mut cycle);
+        let charged = pids::charged_tasks(container, &cgroups, &mut cycle);
         let when = if counted_once && now.age_us < averages.due_us() {
             When::Between
         } else {
@@ -242,8 +243,8 @@ fn reading<K: Kernel>(
 
 /// Selects how to list the processes of the container. If `/proc` shows only its processes, list
 /// `/proc`, else its cgroup.
-fn source<K: Kernel>(kernel: &K, arena: &mut Arena<'_>) -> Source {
-    if kernel::is_in_initial_pid_namespace(kernel) || !kernel.is_alone(arena) {
+fn source<C: Container>(container: &C, arena: &mut Arena<'_>) -> Source {
+    if container::is_in_initial_pid_namespace(container) || !container.is_alone(arena) {
         Source::Cgroup
     } else {
         Source::Proc
@@ -256,8 +257,8 @@ unsafe impl Zeroed for ThreadCounter {}
 /// Runs the sampler in a process of its own. Its only setting is the `directory` of the shared state;
 /// the container's other settings do not apply. Returns when the sampler ends, with the error that
 /// ended it.
-pub fn run_alone<K: Kernel>(
-    kernel: &K,
+pub fn run_alone<C: Container>(
+    container: &C,
     directory: Option<&[u8]>,
     on_purpose: bool,
 ) -> Result<(), Errno> {
@@ -270,7 +271,7 @@ pub fn run_alone<K: Kernel>(
         ..Settings::DEFAULT
     };
     let counter = arena.zeroed::<ThreadCounter>()?;
-    run(kernel, &settings, on_purpose, counter, &mut arena)
+    run(container, &settings, on_purpose, counter, &mut arena)
 }
 
 /// Bytes of memory for the sampler: mountinfo and paths once, and the files of a cycle. Only the pages

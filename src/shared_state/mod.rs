@@ -35,7 +35,7 @@ pub mod record;
 mod sampled;
 mod stale;
 
-use crate::cgroup::kernel::Kernel;
+use crate::cgroup::container::Container;
 use crate::cgroup::locate::{ContainerCgroups, Controller};
 use crate::mem::Arena;
 use crate::sys::{self, Errno};
@@ -52,8 +52,8 @@ const PATH: usize = 512;
 
 /// Identifies the container with these `cgroups`. With `user_limit` (the user set a limit), the root
 /// cgroup of the host counts as a container too.
-pub fn identify<K: Kernel>(
-    kernel: &K,
+pub fn identify<C: Container>(
+    container: &C,
     cgroups: &ContainerCgroups<'_>,
     user_limit: bool,
     arena: &mut Arena<'_>,
@@ -75,8 +75,8 @@ pub fn identify<K: Kernel>(
     )?;
     Ok(Identity {
         cgroup: [cgroup.st_dev, cgroup.st_ino],
-        pid_namespace: kernel.pid_namespace().ok_or(Errno::NOT_FOUND)?,
-        start_ticks: kernel.start_ticks().unwrap_or(0),
+        pid_namespace: container.pid_namespace().ok_or(Errno::NOT_FOUND)?,
+        start_ticks: container.start_ticks().unwrap_or(0),
         boot: text
             .get(..length)
             .and_then(Identity::boot_of)

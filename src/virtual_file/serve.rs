@@ -5,7 +5,7 @@ use super::content::with_content;
 use super::kernel_file::{Root, identify, identify_below, identify_inherited};
 use super::memory_file::{Guard, KEPT_FLAGS, MemoryFile};
 use super::recognise::expect;
-use crate::cgroup::kernel::Kernel;
+use crate::cgroup::container::Container;
 use crate::cgroup::psi;
 use crate::error::{ErrorKind, Failure};
 use crate::procfs::files::{self, MachineFile, TaskStat, VirtualFile};

@@ -5,6 +5,7 @@
 use std::ffi::CStr;
 use std::num::NonZero;
 
+use proclens::cgroup::container::Container;
 use proclens::cgroup::kernel::Kernel;
 use proclens::cgroup::locate::ContainerCgroups;
 use proclens::cpu_time::{Accounting, Sample};
@@ -79,6 +80,12 @@ impl Kernel for Archive<'_> {
         Ok(837_870_000)
     }
 
+    fn page_size(&self) -> NonZero<u64> {
+        NonZero::new(4096).expect("not 0")
+    }
+}
+
+impl Container for Archive<'_> {
     fn tasks(
         &self,
         _: &ContainerCgroups,
@@ -104,10 +111,6 @@ impl Kernel for Archive<'_> {
         let mut accounting = Box::new(Accounting::new());
         accounting.first(sample);
         with(&accounting, arena)
-    }
-
-    fn page_size(&self) -> NonZero<u64> {
-        NonZero::new(4096).expect("not 0")
     }
 
     fn load(&self, _: &ContainerCgroups, _: &Sample, _: &Settings, _: &mut Arena) -> Load {

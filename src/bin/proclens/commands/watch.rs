@@ -11,6 +11,7 @@ use anstyle::Style;
 use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use crossterm::{cursor, execute, terminal};
 use proclens::cgroup::Version;
+use proclens::cgroup::container::Container;
 use proclens::cgroup::kernel::Kernel;
 use proclens::cgroup::locate::Controller;
 use proclens::error::ErrorKind;

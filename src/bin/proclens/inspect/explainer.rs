@@ -11,6 +11,7 @@ use crate::inspect::target::Target;
 use crate::inspect::view::{Read, View};
 use crate::output::failure::Result;
 use crate::output::units::{duration, short, size};
+use proclens::cgroup::container::{self, Container};
 use proclens::cgroup::kernel::Kernel;
 use proclens::cgroup::locate::{CgroupDir, ContainerCgroups, Controller};
 use proclens::cgroup::{Version, counters, cpus, v1, v2};
@@ -164,7 +165,7 @@ impl Explainer<'_> {
                     })
                 })
                 .collect();
-            let namespace = if kernel::is_in_initial_pid_namespace(view) {
+            let namespace = if container::is_in_initial_pid_namespace(view) {
                 "host"
             } else {
                 "own"
@@ -514,7 +515,7 @@ impl Explainer<'_> {
                 Some(pid) => format!("process {pid}, the oldest of the cgroup,"),
                 None => "nothing".to_owned(),
             },
-            _ if kernel::is_in_initial_pid_namespace(self.view) => {
+            _ if container::is_in_initial_pid_namespace(self.view) => {
                 "the host's PID 1 (the container has no PID namespace of its own)".to_owned()
             }
             _ => "the container's PID 1".to_owned(),

@@ -3,7 +3,7 @@
 use crate::inspect::machine::Machine;
 use crate::inspect::view::View;
 use crate::output::failure::Result;
-use proclens::cgroup::kernel::Kernel;
+use proclens::cgroup::container::Container;
 use proclens::cgroup::locate::ContainerCgroups;
 use proclens::cgroup::{block_io, cpu, memory, pids, psi};
 use proclens::error::{ErrorKind, Failure};

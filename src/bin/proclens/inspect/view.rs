@@ -5,9 +5,10 @@ use crate::inspect::processes;
 use crate::inspect::sources::Sources;
 use crate::inspect::target::Target;
 use crate::output::failure::{Failure, Result};
+use proclens::cgroup::container::{self, Container};
 use proclens::cgroup::kernel::Kernel;
 use proclens::cgroup::locate::{CgroupDir, ContainerCgroups, Controller};
-use proclens::cgroup::{Version, kernel, locate};
+use proclens::cgroup::{Version, locate};
 use proclens::cpu_time::{Accounting, Sample};
 use proclens::error::{self, ErrorKind};
 use proclens::load::average::{self, Reading};
@@ -318,7 +319,7 @@ impl View {
 
     /// The container's sampler process, as a process ID in this PID namespace.
     pub fn sampler(&self, cgroups: &ContainerCgroups) -> Option<u32> {
-        if kernel::is_in_initial_pid_namespace(self) {
+        if container::is_in_initial_pid_namespace(self) {
             let dir = cgroups.dir(Controller::Cpuacct).ok()?;
             let directory = OsStr::from_bytes(dir.directory);
             let inside = processes::of_cgroup(directory.as_ref());
@@ -497,7 +498,9 @@ impl Kernel for View {
     fn boot_us(&self) -> std::result::Result<u64, Errno> {
         Live::default().boot_us()
     }
+}
 
+impl Container for View {
     /// The container's cgroups, as directories that this process can open: with the target's root as
     /// prefix.
     fn cgroups<'m>(

@@ -4,7 +4,7 @@ use super::findings::Findings;
 use super::program::found_in_path;
 use crate::inspect::sources::Sources;
 use crate::inspect::view::View;
-use proclens::cgroup::kernel::Kernel;
+use proclens::cgroup::container::Container;
 use proclens::cgroup::locate::Controller;
 use proclens::error::ErrorKind;
 use std::fs;
