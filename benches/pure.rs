@@ -2,7 +2,7 @@
 //! system call. Run with `scripts/bench pure` or `cargo bench`.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use proclens::cgroup::{Hierarchy, counters, cpus, mounts};
+use proclens::cgroup::{Hierarchy, counters, mounts, parse_cpus};
 use proclens::procfs::render::{cpuinfo, meminfo, task_stat};
 use proclens::text::Out;
 use proclens::values::{CpuList, Cpus, Memory};
@@ -73,7 +73,7 @@ fn pure(c: &mut Criterion) {
     });
 
     c.bench_function("cpu.max: parse", |b| {
-        b.iter(|| cpus::cpu_max(black_box(b"150000 100000\n")))
+        b.iter(|| parse_cpus::cpu_max(black_box(b"150000 100000\n")))
     });
 
     let line = std::fs::read("/proc/self/stat").expect("/proc is mounted");

@@ -9,6 +9,8 @@ use crate::sys::Errno;
 pub enum ErrorKind {
     /// The container's cgroup was not found, or is the real root: there is no value to show.
     NoContainer,
+    /// The program sees the host's time: the settings say so, or the program compares start times with the boot.
+    HostTime,
     /// A file of the cgroup or of the kernel could not be read or understood.
     Unreadable,
     /// No memory file could be made, nor a file in its place.
@@ -26,6 +28,7 @@ impl ErrorKind {
     pub fn text(self) -> &'static [u8] {
         match self {
             ErrorKind::NoContainer => b"no cgroup of its own, or none that can be seen",
+            ErrorKind::HostTime => b"the program sees the host's time",
             ErrorKind::Unreadable => b"a file that the content needs cannot be read",
             ErrorKind::NoMemoryFile => b"no memory file can be made",
             ErrorKind::FileSizeLimit => b"RLIMIT_FSIZE forbids writing a memory file",
@@ -37,7 +40,8 @@ impl ErrorKind {
     /// What the user can do about it.
     pub fn remedy(self) -> &'static [u8] {
         match self {
-            ErrorKind::NoContainer => b"start it in a container, or set PROCLENS_CPUS and PROCLENS_MEMORY",
+            ErrorKind::NoContainer => b"start the program in a container, or set PROCLENS_CPUS and PROCLENS_MEMORY",
+            ErrorKind::HostTime => b"unset PROCLENS_TIME",
             ErrorKind::Unreadable => b"mount /proc and /sys/fs/cgroup in the container, `proclens explain` names the files",
             ErrorKind::NoMemoryFile => b"allow memfd_create, or mount a tmpfs at /dev/shm",
             ErrorKind::FileSizeLimit => b"raise `ulimit -f`",

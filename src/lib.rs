@@ -13,7 +13,7 @@
 //! 8. The entry points: [`preload`] (the hooks of the shared object), `run` (the server of `proclens run`) and
 //!    the tool (`src/bin/proclens`).
 //!
-//! Each layer uses only layers with a smaller number; `tests/source.rs` checks the direction.
+//! Each layer uses only layers before it in this list; `tests/source.rs` checks the direction.
 //!
 //! The feature `preload` and the crate type `cdylib` make `libproclens.so` of this crate. Built as an
 //! ordinary library, the crate serves the tool and the tests.

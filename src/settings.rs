@@ -40,7 +40,7 @@ pub enum Log {
     Off,
     /// Failures and what the program got instead, once for each virtual file; and invalid settings.
     Warn,
-    /// Also the content that the program got.
+    /// Also what a read of a virtual file got: the container's content.
     Debug,
 }
 

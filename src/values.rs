@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 /// A set of CPU numbers in the kernel's list format, `0-3,8`. It is stored as text, so that a set of
-/// 8,192 CPUs needs no memory of its own. [`crate::cgroup::cpus`] parses it.
+/// 8,192 CPUs needs no memory of its own. [`crate::cgroup::parse_cpus`] parses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuList<'m>(pub &'m [u8]);
 
@@ -304,7 +304,7 @@ pub const FIXED_1: u64 = 1 << FSHIFT;
 pub struct Load(pub [u64; 3]);
 
 /// The container's block I/O per device. It is stored as the kernel's text, because a cgroup may have
-/// used thousands of devices. [`crate::cgroup::io`] parses it.
+/// used thousands of devices. [`crate::cgroup::parse_io`] parses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockIo<'m> {
     /// v2's `io.stat`.

@@ -3,7 +3,7 @@
 
 mod support;
 
-use proclens::cpu_time::{Accounting, HostCounts, SIZE, Sample, TICK_US, TRACKED, size};
+use proclens::cpu_time::{Accounting, HostCounts, MOST_ROWS, SIZE, Sample, TICK_US, size};
 use proclens::values::{CpuList, CpuPressure, CpuTime, Cpus, PerCpu, Quota};
 use support::Random;
 
@@ -667,7 +667,7 @@ fn no_field_steps_back_and_rows_add_up() {
     for seed in 1..=45u64 {
         let mut random = Random::seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let wide = seed % 3 == 0;
-        let most = if wide { 300 } else { TRACKED as u64 };
+        let most = if wide { 300 } else { MOST_ROWS as u64 };
         let mut machine = Machine::new(1 + random.below(most) as u32);
         machine.age_us = random.below(1 << 40);
         machine.busy = [
@@ -733,7 +733,7 @@ fn no_field_steps_back_and_rows_add_up() {
                 "seed {seed}: {past:?} {total:?}"
             );
             let kept = now.len().min(before.len());
-            if now.len() <= TRACKED || now.len() == before.len() {
+            if now.len() <= MOST_ROWS || now.len() == before.len() {
                 let back = now
                     .iter()
                     .zip(&before)
@@ -742,7 +742,7 @@ fn no_field_steps_back_and_rows_add_up() {
                 assert!(!back, "seed {seed}");
             }
             let passed = ticks(machine.age_us) - age;
-            if now.len() >= before.len() && now.len() <= TRACKED {
+            if now.len() >= before.len() && now.len() <= MOST_ROWS {
                 for (a, b) in now.iter().zip(&before).take(kept) {
                     assert_eq!(a.iter().sum::<u64>() - b.iter().sum::<u64>(), passed);
                 }

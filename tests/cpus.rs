@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use proclens::cgroup::cpus::print_list;
+use proclens::cgroup::parse_cpus::print_list;
 use proclens::values::CpuList;
 use support::{Container, MIB, Plan, c_program, skipped, text};
 

@@ -1,5 +1,5 @@
 //! The cost of a read does not depend on the number of threads (NUMBERS section 5): the system calls of a
-//! reader in real containers of few and of many threads, counted by `tests/load/flat_cost.c`. Needs root,
+//! reader in real containers of few and of many threads, counted by `tests/flat_cost/flat_cost.c`. Needs root,
 //! cgroups and the shared object (`PROCLENS_LIBRARY`, or the one that `scripts/build` made).
 
 mod support;
@@ -28,7 +28,7 @@ struct Reading {
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/load/flat_cost.c");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/flat_cost/flat_cost.c");
         let program = support::scratch().join("flat_cost");
         let scratch = program.with_extension(std::process::id().to_string());
         let built = Command::new("cc")
@@ -59,7 +59,7 @@ fn readings(
         .args(["--memory", "max", "--pid", pid])
         .args(init)
         .arg("--")
-        .arg(repo.join("tests/load/sub-cgroups"))
+        .arg(repo.join("tests/flat_cost/sub-cgroups"))
         .args([wide.to_string(), deep.to_string()])
         .arg(program())
         .arg(support::library())

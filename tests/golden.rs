@@ -352,7 +352,8 @@ fn a_start_before_the_boot_is_ignored() {
     kernel.files.insert("proc/1/stat".into(), fields.join(" "));
     let mut memory = vec![0; 8 << 20];
     let settings = Settings::DEFAULT;
-    assert!(content::start_ticks(&kernel, &settings, &mut Arena::new(&mut memory)).is_err());
+    let task = kernel.host(c"/proc/1/stat");
+    assert!(content::task_stat(&kernel, task, &settings, Arena::new(&mut memory)).is_err());
     for file in [MachineFile::Uptime, MachineFile::Stat] {
         let host = kernel.host(file.path());
         assert!(content::file(&kernel, file, host, &settings, Arena::new(&mut memory)).is_err());

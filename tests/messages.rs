@@ -46,6 +46,17 @@ fn a_message_names_the_file_the_reason_and_the_remedy() {
     }
 }
 
+/// A program that sees the host's time on purpose gets no message.
+#[test]
+fn no_message_about_the_hosts_time() {
+    needs_containers!();
+    let container = Plan::usual().start();
+    let files = ["cat", "/proc/uptime", "/proc/self/stat"];
+    let program = container.program(&files).preloaded();
+    let program = program.env("PROCLENS_TIME", "host");
+    assert_eq!(program.env("PROCLENS_LOG", "warn").output().stderr, "");
+}
+
 /// Descriptor 2 is a data file when the library would write a message.
 #[test]
 fn no_message_in_a_data_file() {

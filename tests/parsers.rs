@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::{BTreeSet, HashMap};
 
-use proclens::cgroup::{Hierarchy, counters, cpus, is_within, membership, mounts};
+use proclens::cgroup::{Hierarchy, counters, is_within, membership, mounts, parse_cpus};
 use proclens::mem::Arena;
 use proclens::values::{BlockIo, CpuList, DeviceIo, Quota, Rounding};
 use support::{Random, text};
@@ -25,7 +25,8 @@ fn cpu_lists() {
         for cpu in 0..41 {
             assert_eq!(parsed.contains(cpu), cpus.contains(&cpu), "{cpu} in {list}");
         }
-        let printed = text(|out| proclens::cgroup::cpus::print_list(cpus.iter().copied(), out));
+        let printed =
+            text(|out| proclens::cgroup::parse_cpus::print_list(cpus.iter().copied(), out));
         assert_eq!(printed, list);
     }
 }
@@ -90,10 +91,13 @@ fn counts_of_cpus() {
             (Rounding::Down, q / p),
         ] {
             let expected = whole.min(u128::from(allowed)).max(1);
-            let n = cpus::count(allowed, Some(quota), rounding);
+            let n = parse_cpus::count(allowed, Some(quota), rounding);
             assert_eq!(u128::from(n), expected, "{allowed} {quota:?} {rounding:?}");
         }
-        assert_eq!(cpus::count(allowed, None, Rounding::Up), allowed.max(1));
+        assert_eq!(
+            parse_cpus::count(allowed, None, Rounding::Up),
+            allowed.max(1)
+        );
     }
 }
 
@@ -108,7 +112,7 @@ fn the_tighter_of_two_quotas() {
         let (a, b) = (any(), any());
         let cross = |x: Quota, y: Quota| u128::from(x.quota_us) * u128::from(y.period_us);
         let min = if cross(b, a) < cross(a, b) { b } else { a };
-        assert_eq!(cpus::tighter(Some(a), Some(b)), Some(min));
+        assert_eq!(parse_cpus::tighter(Some(a), Some(b)), Some(min));
     }
 }
 

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::num::NonZero;
 use std::time::{Duration, Instant};
 
-use proclens::cgroup::{Hierarchy, counters, cpus, membership, mounts};
+use proclens::cgroup::{Hierarchy, counters, membership, mounts, parse_cpus};
 use proclens::procfs::render;
 use proclens::text::Out;
 use proclens::values::{
@@ -243,9 +243,9 @@ fn parse_all(a: &[u8], b: &[u8], c: &[u8]) {
     }
     black_box(CpuList(a).count());
     black_box(CpuList(a).contains(7));
-    let quota = cpus::tighter(cpus::cpu_max(a), cpus::cfs(b, c));
+    let quota = parse_cpus::tighter(parse_cpus::cpu_max(a), parse_cpus::cfs(b, c));
     for rounding in [Rounding::Up, Rounding::Nearest, Rounding::Down] {
-        assert!(cpus::count(0, quota, rounding) == 1);
+        assert!(parse_cpus::count(0, quota, rounding) == 1);
     }
     black_box((counters::number(a), counters::limit(a)));
     black_box((

@@ -8,7 +8,7 @@ use procfs::{
     CpuInfo, DiskStats, ExplicitSystemInfo, KernelStats, LoadAverage, Meminfo, MemoryPressure,
     Uptime, VmStat,
 };
-use proclens::cgroup::{counters, cpus};
+use proclens::cgroup::{counters, parse_cpus};
 use proclens::procfs::render;
 use proclens::values::{
     BlockIo, CpuList, Cpus, Load, Memory, MemoryStat, MemoryText, Rounding, Swap, SwapTraffic,
@@ -234,8 +234,8 @@ fn available_is_never_more_than_the_host_can_give() {
 
 fn cpuinfo(host: &str, list: &str, quota: &str) -> (CpuInfo, u32) {
     let list = CpuList::parse(list.as_bytes()).unwrap();
-    let quota = cpus::cpu_max(quota.as_bytes());
-    let count = cpus::count(list.count(), quota, Rounding::Up);
+    let quota = parse_cpus::cpu_max(quota.as_bytes());
+    let count = parse_cpus::count(list.count(), quota, Rounding::Up);
     let shown = text(|out| {
         render::cpuinfo::render(
             host.as_bytes(),

@@ -139,7 +139,7 @@ fn readers_get_the_averages_of_the_sampler() {
     let scratch = Scratch::new("leaves");
     let store = store(&scratch);
     assert!(store.sampled(0).wants_sampler);
-    let mut publisher = store.become_sampler(1000, 1).unwrap();
+    let mut publisher = store.become_publisher(1000, 1).unwrap();
     assert_eq!(*publisher.averages(), Averages::default());
     for n in 1..10 {
         publisher
@@ -166,7 +166,7 @@ fn readers_get_the_averages_of_the_sampler() {
     assert_eq!(fs::metadata(&path).unwrap().len(), FILE_SIZE as u64);
     // The next sampler continues from there.
     let_go(publisher);
-    let publisher = store.become_sampler(10 * PERIOD_US, 1).unwrap();
+    let publisher = store.become_publisher(10 * PERIOD_US, 1).unwrap();
     assert_eq!(*publisher.averages(), averages(9 * PERIOD_US));
 }
 
@@ -174,10 +174,10 @@ fn readers_get_the_averages_of_the_sampler() {
 fn one_sampler_and_one_start_claim_at_a_time() {
     let scratch = Scratch::new("claims");
     let store = store(&scratch);
-    let publisher = store.become_sampler(0, 1).unwrap();
-    assert!(store.become_sampler(0, 1).is_err());
+    let publisher = store.become_publisher(0, 1).unwrap();
+    assert!(store.become_publisher(0, 1).is_err());
     let_go(publisher);
-    assert!(store.become_sampler(0, 1).is_ok());
+    assert!(store.become_publisher(0, 1).is_ok());
 
     assert!(store.claim_start(1_000_000));
     assert!(!store.claim_start(1_000_000));
@@ -208,7 +208,7 @@ fn many_claims_at_once_start_one_sampler() {
 #[test]
 fn containers_do_not_meet() {
     let scratch = Scratch::new("meet");
-    let mut publisher = store(&scratch).become_sampler(0, 1).unwrap();
+    let mut publisher = store(&scratch).become_publisher(0, 1).unwrap();
     publisher
         .publish(averages(PERIOD_US), TASKS, &Tracked::NONE)
         .unwrap();
@@ -422,7 +422,7 @@ fn files_that_are_no_state() {
         survives(&scratch);
         // A sampler puts it right.
         let store = store(&scratch);
-        let mut publisher = store.become_sampler(0, 1).unwrap();
+        let mut publisher = store.become_publisher(0, 1).unwrap();
         publisher
             .publish(averages(PERIOD_US), TASKS, &Tracked::NONE)
             .unwrap();
@@ -458,7 +458,7 @@ fn things_that_are_no_files() {
         assert_eq!((found.sampled, found.wants_sampler), (None, true), "{name}");
         survives(&scratch);
         assert!(store(&scratch).claim_start(1), "{name}");
-        assert!(store(&scratch).become_sampler(0, 1).is_ok(), "{name}");
+        assert!(store(&scratch).become_publisher(0, 1).is_ok(), "{name}");
         assert!(fs::symlink_metadata(&path).unwrap().is_file(), "{name}");
         assert_eq!(fs::read(&target).unwrap(), b"precious", "{name}");
         fs::remove_file(&path).unwrap();
@@ -466,7 +466,7 @@ fn things_that_are_no_files() {
     // A directory that is not empty stays, and the processes share nothing.
     fs::create_dir_all(path.join("full")).unwrap();
     survives(&scratch);
-    assert!(!store(&scratch).claim_start(1) && store(&scratch).become_sampler(0, 1).is_err());
+    assert!(!store(&scratch).claim_start(1) && store(&scratch).become_publisher(0, 1).is_err());
 }
 
 /// A second name for the state file itself changes nothing.
@@ -474,7 +474,7 @@ fn things_that_are_no_files() {
 fn a_hard_link_to_the_state_does_not_disable_it() {
     let scratch = Scratch::new("second-name");
     let store = store(&scratch);
-    let mut publisher = store.become_sampler(0, 1).unwrap();
+    let mut publisher = store.become_publisher(0, 1).unwrap();
     fs::hard_link(file(&scratch, &IDENTITY), scratch.0.join("second")).unwrap();
     publisher
         .publish(averages(PERIOD_US), TASKS, &Tracked::NONE)
@@ -514,8 +514,8 @@ fn a_read_lock_disables_nothing() {
     assert_eq!(accounting.total(), [0, 0, 0, 1500, 0]);
 
     assert!(store.claim_start(1));
-    let mut one = store.become_sampler(PERIOD_US, 1).unwrap();
-    let mut two = store.become_sampler(PERIOD_US, 2).unwrap();
+    let mut one = store.become_publisher(PERIOD_US, 1).unwrap();
+    let mut two = store.become_publisher(PERIOD_US, 2).unwrap();
     one.publish(averages(PERIOD_US), TASKS, &Tracked::NONE)
         .unwrap();
     // Of two samplers that began at once, the one that published last continues.
@@ -525,8 +525,8 @@ fn a_read_lock_disables_nothing() {
     );
     one.publish(averages(2 * PERIOD_US), TASKS, &Tracked::NONE)
         .unwrap();
-    assert!(store.become_sampler(2 * PERIOD_US, 3).is_err());
-    assert!(store.become_sampler(4 * PERIOD_US, 3).is_ok());
+    assert!(store.become_publisher(2 * PERIOD_US, 3).is_err());
+    assert!(store.become_publisher(4 * PERIOD_US, 3).is_ok());
 }
 
 /// Each file keeps the memory cgroup of an ended container alive until it is removed.
@@ -620,7 +620,7 @@ fn bytes_of(words: &[u64]) -> Vec<u8> {
 /// An accounting record for IDENTITY with a right checksum, whatever its words are.
 fn crafted(sequence: u64, accounting: &[u64]) -> Vec<u8> {
     let mut head = vec![
-        u64::from_be_bytes(*b"plledge\x03"),
+        u64::from_be_bytes(*b"placcnt\x03"),
         1,
         2,
         3,
@@ -776,7 +776,7 @@ fn a_file_of_another_user_is_ignored_and_root_replaces_it() {
     let path = file(&scratch, &IDENTITY);
     let store = store(&scratch);
     store
-        .become_sampler(0, 1)
+        .become_publisher(0, 1)
         .unwrap()
         .publish(averages(PERIOD_US), TASKS, &Tracked::NONE)
         .unwrap();
@@ -791,7 +791,7 @@ fn a_file_of_another_user_is_ignored_and_root_replaces_it() {
     survives(&scratch);
     assert_eq!(fs::metadata(&path).unwrap().uid(), 0);
     assert_eq!(theirs.metadata().unwrap().nlink(), 0);
-    assert!(store.claim_start(1) && store.become_sampler(0, 1).is_ok());
+    assert!(store.claim_start(1) && store.become_publisher(0, 1).is_ok());
 }
 
 #[test]
@@ -821,7 +821,7 @@ fn every_torn_write_leaves_the_older_record() {
     let scratch = Scratch::new("torn");
     let path: &Path = &file(&scratch, &IDENTITY);
     let store = store(&scratch);
-    let mut publisher = store.become_sampler(0, 1).unwrap();
+    let mut publisher = store.become_publisher(0, 1).unwrap();
     let mut last = Accounting::new();
     account(&store, 0, &sample(4_000_000, 0), &mut last);
     publisher
@@ -862,7 +862,7 @@ fn tracked_threads_are_read_as_the_sampler_published_them() {
     let path: &Path = &file(&scratch, &IDENTITY);
     let store = store(&scratch);
     assert_eq!(store.tracked(0), None);
-    let mut publisher = store.become_sampler(0, 1).unwrap();
+    let mut publisher = store.become_publisher(0, 1).unwrap();
     for n in 1..5 {
         let mut tracked = Tracked {
             published: PUBLISHED as u64,

@@ -310,9 +310,9 @@ fn is_pure(name: &str) -> bool {
         "settings.rs",
         "load/average.rs",
         "shared_state/record.rs",
-        "cgroup/cpus.rs",
+        "cgroup/parse_cpus.rs",
         "cgroup/counters.rs",
-        "cgroup/io.rs",
+        "cgroup/parse_io.rs",
         "cgroup/membership.rs",
         "cgroup/mounts.rs",
     ];

@@ -194,7 +194,7 @@ fn explain_names_file_value_and_rule() {
     );
     let (text, json) = out.split_at(out.find('{').unwrap());
     let report: Value = serde_json::from_str(json).unwrap();
-    assert_eq!(report["schema"], 1);
+    assert_eq!(report["schema"], 2);
     assert_eq!(report["cpus"]["value"], 2);
     assert_eq!(report["cpus"]["rule"], "quota");
     assert_eq!(report["memory"]["value"]["total"], 512 << 20);
@@ -295,7 +295,7 @@ fn explain_names_the_sampler() {
     // SAFETY: a signal to the sampler of this test's container.
     assert_eq!(unsafe { libc::kill(process, libc::SIGKILL) }, 0);
     let report = until(false);
-    assert_eq!(report["load"]["rule"], "bridged");
+    assert_eq!(report["load"]["rule"], "extrapolated");
     assert_eq!(report["sampler"]["pid"], Value::Null);
     let because = report["load"]["because"][0].as_str().unwrap();
     assert!(

@@ -6,7 +6,7 @@ use crate::cgroup::counters::CpuCounters;
 use crate::cgroup::host::host_cpu_time;
 use crate::cgroup::kernel::{Kernel, read_in};
 use crate::cgroup::locate::{CgroupDir, ContainerCgroups, Controller};
-use crate::cgroup::{Version, counters, cpus, v1, v2};
+use crate::cgroup::{Version, counters, parse_cpus, v1, v2};
 use crate::cpu_time;
 use crate::error::{ErrorKind, Failure};
 use crate::mem::Arena;
@@ -42,8 +42,8 @@ pub fn cpus<'m, K: Kernel>(
     };
     let of_cgroups = cpu.ok().and_then(|dir| quota(kernel, dir, arena));
     let quota = of_cgroups.map(|(quota, _)| quota);
-    let tightest = cpus::tighter(quota, settings.cpus);
-    let count = cpus::count(list.count(), tightest, settings.rounding);
+    let tightest = parse_cpus::tighter(quota, settings.cpus);
+    let count = parse_cpus::count(list.count(), tightest, settings.rounding);
     let own = &[];
     let cpus = Cpus {
         count,
@@ -85,7 +85,7 @@ fn quota<'m, K: Kernel>(
         };
         if let Some(here) = here {
             let old = tightest.map(|(quota, _)| quota);
-            if cpus::tighter(old, Some(here)) != old {
+            if parse_cpus::tighter(old, Some(here)) != old {
                 tightest = Some((here, directory));
             }
         }

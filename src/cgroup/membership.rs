@@ -87,9 +87,9 @@ impl<'t> Line<'t> {
 /// without the scope that systemd makes for itself, if the caller is in it or below it. Otherwise (a
 /// pod that shares its PID namespace) it is the caller's own.
 pub fn container<'t>(own: &'t [u8], pid1: &'t [u8], initial_pid_namespace: bool) -> &'t [u8] {
-    let machine = without_init_scope(pid1);
-    if !initial_pid_namespace && is_within(own, machine) {
-        machine
+    let of_init = without_init_scope(pid1);
+    if !initial_pid_namespace && is_within(own, of_init) {
+        of_init
     } else {
         own
     }

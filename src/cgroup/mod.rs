@@ -3,20 +3,20 @@
 //! [`locate`] finds the directories, with the parsers [`membership`] and [`mounts`]. [`memory`], [`cpu`], [`block_io`],
 //! [`psi`] and [`pids`] give the container's values, [`host`] the machine's. Where the two versions of control groups differ,
 //! [`v1`] and [`v2`] read the files of one cgroup. All reads pass through the trait [`kernel::Kernel`], with the
-//! parsers [`counters`], [`cpus`] and [`io`]; the trait [`container::Container`] adds what outlives a reading. No file here makes a system call.
+//! parsers [`counters`], [`parse_cpus`] and [`parse_io`]; the trait [`container::Container`] adds what outlives a reading. No file here makes a system call.
 
 pub mod block_io;
 pub mod container;
 pub mod counters;
 pub mod cpu;
-pub mod cpus;
 pub mod host;
-pub mod io;
 pub mod kernel;
 pub mod locate;
 pub mod membership;
 pub mod memory;
 pub mod mounts;
+pub mod parse_cpus;
+pub mod parse_io;
 pub mod pids;
 pub mod psi;
 pub mod v1;

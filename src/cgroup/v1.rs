@@ -5,7 +5,7 @@ use crate::cgroup::container::Container;
 use crate::cgroup::counters::CpuCounters;
 use crate::cgroup::kernel::{Kernel, read_in};
 use crate::cgroup::locate::{CgroupDir, ContainerCgroups};
-use crate::cgroup::{counters, cpus};
+use crate::cgroup::{counters, parse_cpus};
 use crate::mem::Arena;
 use crate::sys::Errno;
 use crate::values::{BlockIo, Memory, MemoryText, PerCpu, Quota, Swap};
@@ -55,7 +55,7 @@ pub fn quota<K: Kernel>(kernel: &K, directory: &[u8], arena: &mut Arena) -> Opti
     let mut read = |file: &[u8]| read_in(kernel, directory, file, arena).ok();
     read(b"cpu.cfs_quota_us")
         .filter(|quota| quota.first() != Some(&b'-'))
-        .and_then(|quota| cpus::cfs(quota, read(b"cpu.cfs_period_us")?))
+        .and_then(|quota| parse_cpus::cfs(quota, read(b"cpu.cfs_period_us")?))
 }
 
 /// CPU time of the cgroup, with `each_cpu` also of each CPU where the kernel reports it.

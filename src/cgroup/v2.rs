@@ -4,7 +4,7 @@
 use crate::cgroup::counters::CpuCounters;
 use crate::cgroup::kernel::{Kernel, read_in};
 use crate::cgroup::locate::CgroupDir;
-use crate::cgroup::{counters, cpus, psi};
+use crate::cgroup::{counters, parse_cpus, psi};
 use crate::mem::Arena;
 use crate::sys::Errno;
 use crate::values::{BlockIo, Memory, MemoryText, Quota, Swap};
@@ -80,7 +80,7 @@ pub fn memory<'m, K: Kernel>(
 
 /// The quota that the cgroup in `directory` sets.
 pub fn quota<K: Kernel>(kernel: &K, directory: &[u8], arena: &mut Arena) -> Option<Quota> {
-    cpus::cpu_max(read_in(kernel, directory, b"cpu.max", arena).ok()?)
+    parse_cpus::cpu_max(read_in(kernel, directory, b"cpu.max", arena).ok()?)
 }
 
 /// CPU time of the cgroup; with `waits` also how long its tasks waited for CPUs, and with `own_quota` (the

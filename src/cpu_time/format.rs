@@ -2,13 +2,13 @@
 #![forbid(unsafe_code)]
 
 use super::checksum::Checksum;
-use super::{Accounting, Row, Seen, TICK_US, TRACKED, Waited, row_count};
+use super::{Accounting, MOST_ROWS, Row, Seen, TICK_US, Waited, row_count};
 
 /// The most CPUs that a written record may name (`NR_CPUS` of the largest x86 kernels).
 pub const MOST_CPUS: u64 = 8192;
 
 /// The most bytes that [`Accounting::write`] makes.
-pub const SIZE: usize = size(TRACKED as u64);
+pub const SIZE: usize = size(MOST_ROWS as u64);
 
 /// The bytes that [`Accounting::write`] makes for this many CPUs.
 pub const fn size(cpus: u64) -> usize {
@@ -20,7 +20,7 @@ const HEAD: usize = 27;
 const ROW: usize = 10;
 
 /// First word of a written record: a mark in ASCII, and the version of the layout.
-const MAGIC: u64 = u64::from_be_bytes(*b"plledgr\x06");
+const MAGIC: u64 = u64::from_be_bytes(*b"plcputm\x06");
 
 impl Accounting {
     fn words(&self) -> impl Iterator<Item = u64> {

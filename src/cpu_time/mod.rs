@@ -6,7 +6,7 @@
 //! of them into rows ([`Accounting::first`]), and later readings into rows that continue these
 //! ([`Accounting::advance`]):
 //!
-//! - no field of any row ever decreases, as long as the number of CPUs is at most [`TRACKED`];
+//! - no field of any row ever decreases, as long as the number of CPUs is at most [`MOST_ROWS`];
 //! - every row grows by exactly the ticks that passed, so the sum over the rows is `n` × time;
 //! - counters that only the whole machine has (interrupts, context switches) begin at the start of the
 //!   container, see [`HostCounts`];
@@ -29,14 +29,14 @@ use core::num::NonZero;
 use crate::values::{Busy, CpuTime, Cpus, Quota};
 
 /// Up to this many CPUs, each CPU has its own row. Above it, the totals are spread evenly.
-pub const TRACKED: usize = 64;
+pub const MOST_ROWS: usize = 64;
 
 /// Microseconds in a tick of USER_HZ (`include/asm-generic/param.h`: 100 per second).
 pub const TICK_US: u64 = 10_000;
 
-/// The number of rows for this many CPUs: a single row for all CPUs above [`TRACKED`].
+/// The number of rows for this many CPUs: a single row for all CPUs above [`MOST_ROWS`].
 const fn row_count(cpus: u64) -> usize {
-    if cpus > TRACKED as u64 {
+    if cpus > MOST_ROWS as u64 {
         1
     } else {
         cpus as usize
@@ -54,7 +54,7 @@ pub const OVERTAKEN_US: u64 = 10_000_000;
 /// True if each CPU can show its own counters: the container shows every CPU of the cpuset, and each
 /// CPU has a row.
 pub fn tells_apart(cpus: &Cpus<'_>) -> bool {
-    cpus.count == cpus.list.count() && cpus.count as usize <= TRACKED
+    cpus.count == cpus.list.count() && cpus.count as usize <= MOST_ROWS
 }
 
 /// One reading of the container.
@@ -147,7 +147,7 @@ impl Sample<'_> {
             .cpus
             .list
             .iter()
-            .take(TRACKED + 1)
+            .take(MOST_ROWS + 1)
             .map_while(move |cpu| {
                 let (_, busy) = counted.find(|(number, _)| *number == u64::from(cpu))?;
                 Some(busy)
@@ -177,7 +177,7 @@ impl Row {
         seen: [0; 2],
     };
 
-    /// Advances the row by `ticks` of one CPU (or of all CPUs, above [`TRACKED`]): CPU time first, the
+    /// Advances the row by `ticks` of one CPU (or of all CPUs, above [`MOST_ROWS`]): CPU time first, the
     /// rest is idle. Returns the idle ticks. Carries over at most `max_carry_us`.
     fn pass(&mut self, ticks: u64, max_carry_us: u64) -> u64 {
         let Row {
@@ -424,7 +424,7 @@ pub struct Accounting {
     contended: u64,
     /// The machine's counters when the container started ([`HostCounts`]); 0 while unknown.
     before: [u64; 2],
-    rows: [Row; TRACKED],
+    rows: [Row; MOST_ROWS],
 }
 
 impl Default for Accounting {
@@ -463,7 +463,7 @@ impl Accounting {
             contended_us: 0,
             contended: 0,
             before: [0; 2],
-            rows: [Row::NEW; TRACKED],
+            rows: [Row::NEW; MOST_ROWS],
         }
     }
 
@@ -502,10 +502,10 @@ impl Accounting {
         for row in self.rows.iter_mut().take(row_count(self.cpus)) {
             *row = Row::NEW;
         }
-        let Tracked { rows, width } = tracked(&mut self.rows, n);
+        let RowsInUse { rows, width } = rows_in_use(&mut self.rows, n);
         let count = NonZero::new(rows.len() as u64).unwrap_or(NonZero::<u64>::MIN);
         let mut own = sample.per_cpu();
-        let mut free = [0; TRACKED];
+        let mut free = [0; MOST_ROWS];
         for ((i, row), free) in rows.iter_mut().enumerate().zip(&mut free) {
             let [mut user, mut nice, mut system] =
                 total.map(|us| even(us / TICK_US, i as u64, count));
@@ -572,8 +572,8 @@ impl Accounting {
         self.spread(new_us, n);
 
         let ticks = (sample.age_us / TICK_US).saturating_sub(self.age_us / TICK_US);
-        let Tracked { rows, width } = tracked(&mut self.rows, n);
-        let mut free = [0; TRACKED];
+        let RowsInUse { rows, width } = rows_in_use(&mut self.rows, n);
+        let mut free = [0; MOST_ROWS];
         for (row, free) in rows.iter_mut().zip(&mut free) {
             *free = row.pass(
                 ticks.saturating_mul(width),
@@ -611,7 +611,7 @@ impl Accounting {
 
     /// The `cpuN` lines in order: ticks of user, nice, system, idle, steal.
     pub fn rows(&self) -> impl Iterator<Item = [u64; 5]> + Clone {
-        let whole = self.rows.first().filter(|_| self.cpus > TRACKED as u64);
+        let whole = self.rows.first().filter(|_| self.cpus > MOST_ROWS as u64);
         let n = NonZero::new(self.cpus).unwrap_or(NonZero::<u64>::MIN);
         (0..self.cpus)
             .zip(self.rows.iter().map(Some).chain(core::iter::repeat(None)))
@@ -718,7 +718,7 @@ impl Accounting {
     /// Spreads new CPU time over the rows in whole ticks. Ticks that do not divide evenly go to the
     /// rows in rotation.
     fn spread(&mut self, new_us: [u64; 3], n: NonZero<u64>) {
-        let Tracked { rows, .. } = tracked(&mut self.rows, n);
+        let RowsInUse { rows, .. } = rows_in_use(&mut self.rows, n);
         let count = NonZero::new(rows.len() as u64).unwrap_or(NonZero::<u64>::MIN);
         for (field, (part, new)) in self.part_us.iter_mut().zip(new_us).enumerate() {
             let us = part.saturating_add(new);
@@ -742,8 +742,8 @@ impl Accounting {
     /// at 0. So neither a row nor the sum decreases.
     fn reshape(&mut self, n: NonZero<u64>, age_us: u64) {
         let (old, new) = (self.cpus, n.get());
-        let tracked = TRACKED as u64;
-        if old == new || (old > tracked && new > tracked) {
+        let most = MOST_ROWS as u64;
+        if old == new || (old > most && new > most) {
             return;
         }
         let mut id = Checksum::new();
@@ -755,10 +755,10 @@ impl Accounting {
         let mut gone = Row::NEW;
         for (i, row) in self.rows.iter_mut().enumerate() {
             let i = i as u64;
-            if (i >= stay && i < had) || old > tracked {
+            if (i >= stay && i < had) || old > most {
                 gone.absorb(row);
             }
-            if i >= stay || old > tracked {
+            if i >= stay || old > most {
                 *row = Row::NEW;
             }
         }
@@ -851,16 +851,20 @@ impl Accounting {
 }
 
 /// The rows in use.
-struct Tracked<'l> {
+struct RowsInUse<'l> {
     rows: &'l mut [Row],
     /// The number of CPUs that each row stands for.
     width: u64,
 }
 
-fn tracked(rows: &mut [Row; TRACKED], n: NonZero<u64>) -> Tracked<'_> {
-    Tracked {
+fn rows_in_use(rows: &mut [Row; MOST_ROWS], n: NonZero<u64>) -> RowsInUse<'_> {
+    RowsInUse {
         rows: rows.get_mut(..row_count(n.get())).unwrap_or_default(),
-        width: if n.get() > TRACKED as u64 { n.get() } else { 1 },
+        width: if n.get() > MOST_ROWS as u64 {
+            n.get()
+        } else {
+            1
+        },
     }
 }
 

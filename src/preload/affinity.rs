@@ -4,8 +4,8 @@
 
 use super::calls::cpu_count;
 use super::{errno_place, set_errno};
-use crate::runtime::affinity::{self, Mask, MaskBuffer, Reader, Reductions};
 use crate::runtime::cache;
+use crate::runtime::reductions::{self, Mask, MaskBuffer, Reader, Reductions};
 use crate::sys;
 use crate::sys::link::{Name, Next};
 use core::ffi::c_int;
@@ -169,9 +169,9 @@ unsafe fn bytes_of<'m>(mask: *mut cpu_set_t, size: usize) -> &'m mut [u8] {
 
 /// Reduces the mask to the container's number of CPUs, and remembers the original mask.
 fn reduce(thread: Thread, reader: Reader, bytes: &mut [u8]) {
-    let allowed = affinity::count(bytes);
+    let allowed = reductions::count(bytes);
     // One CPU is always within the limit. An attribute without a mask has all bits set.
-    if allowed <= 1 || matches!(thread, Thread::Attribute) && affinity::is_full(bytes) {
+    if allowed <= 1 || matches!(thread, Thread::Attribute) && reductions::is_full(bytes) {
         return;
     }
     let Some(count) = cpu_count().map(|count| count as u32) else {
@@ -180,7 +180,7 @@ fn reduce(thread: Thread, reader: Reader, bytes: &mut [u8]) {
     if allowed > count {
         let thread = thread.key();
         remember(Reader { thread, ..reader }, bytes, count);
-        affinity::keep_first(bytes, count);
+        reductions::keep_first(bytes, count);
     }
 }
 

@@ -6,10 +6,10 @@ use crate::error::Failure;
 use crate::mem::Arena;
 use crate::procfs::content;
 use crate::procfs::render::meminfo::Figures;
-use crate::runtime::affinity::Mask;
 use crate::runtime::cache;
 use crate::runtime::live::{self, Live};
 use crate::runtime::log;
+use crate::runtime::reductions::Mask;
 use crate::settings::Settings;
 use crate::sys::{self, signals};
 use core::ffi::{c_double, c_int, c_long};
@@ -33,11 +33,11 @@ pub fn cpu_count() -> Option<c_int> {
 /// True if sysfs lists `cpu` for the calling thread. A directory listing looks up each of its entries, so the result is cached for
 /// a moment.
 pub fn shows_cpu(cpu: u32) -> Option<bool> {
-    const MOMENT_US: u64 = 50_000;
+    const CPUS_VALID_US: u64 = 50_000;
     let now_us = sys::clock::clock_us(libc::CLOCK_MONOTONIC).ok()?;
     if let Some(recent) = cache::recent_cpus()
         && recent.read_us != 0
-        && now_us.wrapping_sub(recent.read_us) < MOMENT_US
+        && now_us.wrapping_sub(recent.read_us) < CPUS_VALID_US
         && (recent.own.count() == 0 || is_own_mask(&recent.own))
     {
         return Some(recent.shown.contains(cpu));

@@ -14,23 +14,23 @@ mod affinity;
 #[cfg(feature = "preload")]
 mod calls;
 #[cfg(feature = "preload")]
-mod confinement;
-#[cfg(feature = "preload")]
-mod directory;
-#[cfg(feature = "preload")]
 mod dlsym;
 #[cfg(feature = "preload")]
 mod environment;
 #[cfg(feature = "preload")]
 mod exec;
 #[cfg(feature = "preload")]
+mod hidden_cpus;
+#[cfg(feature = "preload")]
 mod identity;
 #[cfg(feature = "preload")]
 mod open;
 #[cfg(feature = "preload")]
-mod refresh;
-#[cfg(feature = "preload")]
 mod sampler_entry;
+#[cfg(feature = "preload")]
+mod seccomp;
+#[cfg(feature = "preload")]
+mod seek;
 #[cfg(feature = "preload")]
 mod stand_in;
 #[cfg(feature = "preload")]
@@ -198,22 +198,22 @@ hooks! {
         fn pthread_attr_setaffinity_np(attributes: *mut c_void, size: size_t, mask: *const cpu_set_t) -> c_int = |next| affinity::set_attribute(size, mask, |size, mask| next(attributes, size, mask));
     }
     Refresh {
-        fn lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t = |next| refresh::lseek(next, fd, offset, whence);
-        fn lseek64(fd: c_int, offset: off64_t, whence: c_int) -> off64_t = |next| refresh::lseek(next, fd, offset, whence);
-        fn pread(fd: c_int, buffer: *mut c_void, size: size_t, offset: off_t) -> ssize_t = |next| { refresh::before_pread(fd, offset); next(fd, buffer, size, offset) };
-        fn pread64(fd: c_int, buffer: *mut c_void, size: size_t, offset: off64_t) -> ssize_t = |next| { refresh::before_pread(fd, offset); next(fd, buffer, size, offset) };
-        fn __pread_chk(fd: c_int, buffer: *mut c_void, size: size_t, offset: off_t, limit: size_t) -> ssize_t = |next| { refresh::before_pread(fd, offset); next(fd, buffer, size, offset, limit) };
-        fn __pread64_chk(fd: c_int, buffer: *mut c_void, size: size_t, offset: off64_t, limit: size_t) -> ssize_t = |next| { refresh::before_pread(fd, offset); next(fd, buffer, size, offset, limit) };
-        fn preadv(fd: c_int, pieces: *const iovec, count: c_int, offset: off_t) -> ssize_t = |next| { refresh::before_pread(fd, offset); next(fd, pieces, count, offset) };
-        fn preadv64(fd: c_int, pieces: *const iovec, count: c_int, offset: off64_t) -> ssize_t = |next| { refresh::before_pread(fd, offset); next(fd, pieces, count, offset) };
-        fn preadv2(fd: c_int, pieces: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t = |next| { refresh::before_pread(fd, offset); next(fd, pieces, count, offset, flags) };
-        fn preadv64v2(fd: c_int, pieces: *const iovec, count: c_int, offset: off64_t, flags: c_int) -> ssize_t = |next| { refresh::before_pread(fd, offset); next(fd, pieces, count, offset, flags) };
-        fn rewind(stream: *mut FILE) = |next| { refresh::before_rewind(stream); next(stream) };
-        fn fseek(stream: *mut FILE, offset: c_long, whence: c_int) -> c_int = |next| { refresh::before_fseek(stream, offset, whence); next(stream, offset, whence) };
-        fn fseeko(stream: *mut FILE, offset: off_t, whence: c_int) -> c_int = |next| { refresh::before_fseek(stream, offset, whence); next(stream, offset, whence) };
-        fn fseeko64(stream: *mut FILE, offset: off64_t, whence: c_int) -> c_int = |next| { refresh::before_fseek(stream, offset, whence); next(stream, offset, whence) };
-        fn fsetpos(stream: *mut FILE, position: *const fpos_t) -> c_int = |next| { refresh::before_fsetpos(stream, position.cast()); next(stream, position) };
-        fn fsetpos64(stream: *mut FILE, position: *const fpos64_t) -> c_int = |next| { refresh::before_fsetpos(stream, position.cast()); next(stream, position) };
+        fn lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t = |next| seek::lseek(next, fd, offset, whence);
+        fn lseek64(fd: c_int, offset: off64_t, whence: c_int) -> off64_t = |next| seek::lseek(next, fd, offset, whence);
+        fn pread(fd: c_int, buffer: *mut c_void, size: size_t, offset: off_t) -> ssize_t = |next| { seek::before_pread(fd, offset); next(fd, buffer, size, offset) };
+        fn pread64(fd: c_int, buffer: *mut c_void, size: size_t, offset: off64_t) -> ssize_t = |next| { seek::before_pread(fd, offset); next(fd, buffer, size, offset) };
+        fn __pread_chk(fd: c_int, buffer: *mut c_void, size: size_t, offset: off_t, limit: size_t) -> ssize_t = |next| { seek::before_pread(fd, offset); next(fd, buffer, size, offset, limit) };
+        fn __pread64_chk(fd: c_int, buffer: *mut c_void, size: size_t, offset: off64_t, limit: size_t) -> ssize_t = |next| { seek::before_pread(fd, offset); next(fd, buffer, size, offset, limit) };
+        fn preadv(fd: c_int, pieces: *const iovec, count: c_int, offset: off_t) -> ssize_t = |next| { seek::before_pread(fd, offset); next(fd, pieces, count, offset) };
+        fn preadv64(fd: c_int, pieces: *const iovec, count: c_int, offset: off64_t) -> ssize_t = |next| { seek::before_pread(fd, offset); next(fd, pieces, count, offset) };
+        fn preadv2(fd: c_int, pieces: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t = |next| { seek::before_pread(fd, offset); next(fd, pieces, count, offset, flags) };
+        fn preadv64v2(fd: c_int, pieces: *const iovec, count: c_int, offset: off64_t, flags: c_int) -> ssize_t = |next| { seek::before_pread(fd, offset); next(fd, pieces, count, offset, flags) };
+        fn rewind(stream: *mut FILE) = |next| { seek::before_rewind(stream); next(stream) };
+        fn fseek(stream: *mut FILE, offset: c_long, whence: c_int) -> c_int = |next| { seek::before_fseek(stream, offset, whence); next(stream, offset, whence) };
+        fn fseeko(stream: *mut FILE, offset: off_t, whence: c_int) -> c_int = |next| { seek::before_fseek(stream, offset, whence); next(stream, offset, whence) };
+        fn fseeko64(stream: *mut FILE, offset: off64_t, whence: c_int) -> c_int = |next| { seek::before_fseek(stream, offset, whence); next(stream, offset, whence) };
+        fn fsetpos(stream: *mut FILE, position: *const fpos_t) -> c_int = |next| { seek::before_fsetpos(stream, position.cast()); next(stream, position) };
+        fn fsetpos64(stream: *mut FILE, position: *const fpos64_t) -> c_int = |next| { seek::before_fsetpos(stream, position.cast()); next(stream, position) };
     }
     Exec {
         fn execve(path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int = |next| exec::with_preload(environment, &mut |environment| next(path, arguments, environment));
@@ -232,15 +232,15 @@ hooks! {
         fn fstat64(fd: c_int, status: *mut Status) -> c_int = |next| identity::after_fstat(next(fd, status), fd, status);
         fn __fxstat(version: c_int, fd: c_int, status: *mut Status) -> c_int = |next| identity::after_fstat(next(version, fd, status), fd, status);
         fn __fxstat64(version: c_int, fd: c_int, status: *mut Status) -> c_int = |next| identity::after_fstat(next(version, fd, status), fd, status);
-        fn stat(path: *const c_char, status: *mut Status) -> c_int = |next| identity::after_stat(directory::after_access(next(path, status), libc::AT_FDCWD, path), libc::AT_FDCWD, path, status, 0);
-        fn stat64(path: *const c_char, status: *mut Status) -> c_int = |next| identity::after_stat(directory::after_access(next(path, status), libc::AT_FDCWD, path), libc::AT_FDCWD, path, status, 0);
-        fn __xstat(version: c_int, path: *const c_char, status: *mut Status) -> c_int = |next| identity::after_stat(directory::after_access(next(version, path, status), libc::AT_FDCWD, path), libc::AT_FDCWD, path, status, 0);
-        fn __xstat64(version: c_int, path: *const c_char, status: *mut Status) -> c_int = |next| identity::after_stat(directory::after_access(next(version, path, status), libc::AT_FDCWD, path), libc::AT_FDCWD, path, status, 0);
-        fn fstatat(dir: c_int, path: *const c_char, status: *mut Status, flags: c_int) -> c_int = |next| identity::after_stat(directory::after_access(next(dir, path, status, flags), dir, path), dir, path, status, flags);
-        fn fstatat64(dir: c_int, path: *const c_char, status: *mut Status, flags: c_int) -> c_int = |next| identity::after_stat(directory::after_access(next(dir, path, status, flags), dir, path), dir, path, status, flags);
-        fn __fxstatat(version: c_int, dir: c_int, path: *const c_char, status: *mut Status, flags: c_int) -> c_int = |next| identity::after_stat(directory::after_access(next(version, dir, path, status, flags), dir, path), dir, path, status, flags);
-        fn __fxstatat64(version: c_int, dir: c_int, path: *const c_char, status: *mut Status, flags: c_int) -> c_int = |next| identity::after_stat(directory::after_access(next(version, dir, path, status, flags), dir, path), dir, path, status, flags);
-        fn statx(dir: c_int, path: *const c_char, flags: c_int, mask: c_uint, status: *mut libc::statx) -> c_int = |next| identity::after_statx(directory::after_access(next(dir, path, flags, mask, status), dir, path), dir, path, flags, mask, status);
+        fn stat(path: *const c_char, status: *mut Status) -> c_int = |next| identity::after_stat(hidden_cpus::after_access(next(path, status), libc::AT_FDCWD, path), libc::AT_FDCWD, path, status, 0);
+        fn stat64(path: *const c_char, status: *mut Status) -> c_int = |next| identity::after_stat(hidden_cpus::after_access(next(path, status), libc::AT_FDCWD, path), libc::AT_FDCWD, path, status, 0);
+        fn __xstat(version: c_int, path: *const c_char, status: *mut Status) -> c_int = |next| identity::after_stat(hidden_cpus::after_access(next(version, path, status), libc::AT_FDCWD, path), libc::AT_FDCWD, path, status, 0);
+        fn __xstat64(version: c_int, path: *const c_char, status: *mut Status) -> c_int = |next| identity::after_stat(hidden_cpus::after_access(next(version, path, status), libc::AT_FDCWD, path), libc::AT_FDCWD, path, status, 0);
+        fn fstatat(dir: c_int, path: *const c_char, status: *mut Status, flags: c_int) -> c_int = |next| identity::after_stat(hidden_cpus::after_access(next(dir, path, status, flags), dir, path), dir, path, status, flags);
+        fn fstatat64(dir: c_int, path: *const c_char, status: *mut Status, flags: c_int) -> c_int = |next| identity::after_stat(hidden_cpus::after_access(next(dir, path, status, flags), dir, path), dir, path, status, flags);
+        fn __fxstatat(version: c_int, dir: c_int, path: *const c_char, status: *mut Status, flags: c_int) -> c_int = |next| identity::after_stat(hidden_cpus::after_access(next(version, dir, path, status, flags), dir, path), dir, path, status, flags);
+        fn __fxstatat64(version: c_int, dir: c_int, path: *const c_char, status: *mut Status, flags: c_int) -> c_int = |next| identity::after_stat(hidden_cpus::after_access(next(version, dir, path, status, flags), dir, path), dir, path, status, flags);
+        fn statx(dir: c_int, path: *const c_char, flags: c_int, mask: c_uint, status: *mut libc::statx) -> c_int = |next| identity::after_statx(hidden_cpus::after_access(next(dir, path, flags, mask, status), dir, path), dir, path, flags, mask, status);
         fn mmap(address: *mut c_void, size: size_t, protection: c_int, flags: c_int, fd: c_int, offset: off_t) -> *mut c_void = |next| identity::mmap(fd, flags, |fd| next(address, size, protection, flags, fd, offset));
         fn mmap64(address: *mut c_void, size: size_t, protection: c_int, flags: c_int, fd: c_int, offset: off64_t) -> *mut c_void = |next| identity::mmap(fd, flags, |fd| next(address, size, protection, flags, fd, offset));
         fn fstatfs(fd: c_int, status: *mut c_void) -> c_int = |next| identity::on_kernel_file(fd, |fd| next(fd, status));
@@ -253,26 +253,26 @@ hooks! {
         fn fdatasync(fd: c_int) -> c_int = |next| identity::on_kernel_file(fd, |fd| next(fd));
     }
     CpuDirectory {
-        fn lstat(path: *const c_char, status: *mut c_void) -> c_int = |next| directory::after_access(next(path, status), libc::AT_FDCWD, path);
-        fn lstat64(path: *const c_char, status: *mut c_void) -> c_int = |next| directory::after_access(next(path, status), libc::AT_FDCWD, path);
-        fn __lxstat(version: c_int, path: *const c_char, status: *mut c_void) -> c_int = |next| directory::after_access(next(version, path, status), libc::AT_FDCWD, path);
-        fn __lxstat64(version: c_int, path: *const c_char, status: *mut c_void) -> c_int = |next| directory::after_access(next(version, path, status), libc::AT_FDCWD, path);
-        fn access(path: *const c_char, mode: c_int) -> c_int = |next| directory::after_access(next(path, mode), libc::AT_FDCWD, path);
-        fn eaccess(path: *const c_char, mode: c_int) -> c_int = |next| directory::after_access(next(path, mode), libc::AT_FDCWD, path);
-        fn euidaccess(path: *const c_char, mode: c_int) -> c_int = |next| directory::after_access(next(path, mode), libc::AT_FDCWD, path);
-        fn faccessat(dir: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int = |next| directory::after_access(next(dir, path, mode, flags), dir, path);
-        fn opendir(path: *const c_char) -> *mut DIR = |next| directory::after_opendir(next(path), path);
-        fn readdir(directory: *mut DIR) -> *mut dirent = |next| directory::readdir(next, directory);
-        fn readdir64(directory: *mut DIR) -> *mut dirent = |next| directory::readdir(next, directory);
-        fn readdir_r(directory: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int = |next| directory::readdir_r(next, directory, entry, result);
-        fn readdir64_r(directory: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int = |next| directory::readdir_r(next, directory, entry, result);
-        fn scandir(path: *const c_char, list: *mut *mut *mut dirent, filter: *const c_void, order: *const c_void) -> c_int = |next| directory::after_scandir(next(path, list, filter, order), libc::AT_FDCWD, path, list);
-        fn scandir64(path: *const c_char, list: *mut *mut *mut dirent, filter: *const c_void, order: *const c_void) -> c_int = |next| directory::after_scandir(next(path, list, filter, order), libc::AT_FDCWD, path, list);
-        fn scandirat(dir: c_int, path: *const c_char, list: *mut *mut *mut dirent, filter: *const c_void, order: *const c_void) -> c_int = |next| directory::after_scandir(next(dir, path, list, filter, order), dir, path, list);
-        fn scandirat64(dir: c_int, path: *const c_char, list: *mut *mut *mut dirent, filter: *const c_void, order: *const c_void) -> c_int = |next| directory::after_scandir(next(dir, path, list, filter, order), dir, path, list);
-        fn glob(pattern: *const c_char, flags: c_int, failed: *const c_void, found: *mut glob_t) -> c_int = |next| directory::glob(next, pattern, flags, failed, found);
-        fn glob64(pattern: *const c_char, flags: c_int, failed: *const c_void, found: *mut glob_t) -> c_int = |next| directory::glob(next, pattern, flags, failed, found);
+        fn lstat(path: *const c_char, status: *mut c_void) -> c_int = |next| hidden_cpus::after_access(next(path, status), libc::AT_FDCWD, path);
+        fn lstat64(path: *const c_char, status: *mut c_void) -> c_int = |next| hidden_cpus::after_access(next(path, status), libc::AT_FDCWD, path);
+        fn __lxstat(version: c_int, path: *const c_char, status: *mut c_void) -> c_int = |next| hidden_cpus::after_access(next(version, path, status), libc::AT_FDCWD, path);
+        fn __lxstat64(version: c_int, path: *const c_char, status: *mut c_void) -> c_int = |next| hidden_cpus::after_access(next(version, path, status), libc::AT_FDCWD, path);
+        fn access(path: *const c_char, mode: c_int) -> c_int = |next| hidden_cpus::after_access(next(path, mode), libc::AT_FDCWD, path);
+        fn eaccess(path: *const c_char, mode: c_int) -> c_int = |next| hidden_cpus::after_access(next(path, mode), libc::AT_FDCWD, path);
+        fn euidaccess(path: *const c_char, mode: c_int) -> c_int = |next| hidden_cpus::after_access(next(path, mode), libc::AT_FDCWD, path);
+        fn faccessat(dir: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int = |next| hidden_cpus::after_access(next(dir, path, mode, flags), dir, path);
+        fn opendir(path: *const c_char) -> *mut DIR = |next| hidden_cpus::after_opendir(next(path), path);
+        fn readdir(directory: *mut DIR) -> *mut dirent = |next| hidden_cpus::readdir(next, directory);
+        fn readdir64(directory: *mut DIR) -> *mut dirent = |next| hidden_cpus::readdir(next, directory);
+        fn readdir_r(directory: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int = |next| hidden_cpus::readdir_r(next, directory, entry, result);
+        fn readdir64_r(directory: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int = |next| hidden_cpus::readdir_r(next, directory, entry, result);
+        fn scandir(path: *const c_char, list: *mut *mut *mut dirent, filter: *const c_void, order: *const c_void) -> c_int = |next| hidden_cpus::after_scandir(next(path, list, filter, order), libc::AT_FDCWD, path, list);
+        fn scandir64(path: *const c_char, list: *mut *mut *mut dirent, filter: *const c_void, order: *const c_void) -> c_int = |next| hidden_cpus::after_scandir(next(path, list, filter, order), libc::AT_FDCWD, path, list);
+        fn scandirat(dir: c_int, path: *const c_char, list: *mut *mut *mut dirent, filter: *const c_void, order: *const c_void) -> c_int = |next| hidden_cpus::after_scandir(next(dir, path, list, filter, order), dir, path, list);
+        fn scandirat64(dir: c_int, path: *const c_char, list: *mut *mut *mut dirent, filter: *const c_void, order: *const c_void) -> c_int = |next| hidden_cpus::after_scandir(next(dir, path, list, filter, order), dir, path, list);
+        fn glob(pattern: *const c_char, flags: c_int, failed: *const c_void, found: *mut glob_t) -> c_int = |next| hidden_cpus::glob(next, pattern, flags, failed, found);
+        fn glob64(pattern: *const c_char, flags: c_int, failed: *const c_void, found: *mut glob_t) -> c_int = |next| hidden_cpus::glob(next, pattern, flags, failed, found);
     }    Confine {
-        fn prctl(option: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int = |next| confinement::after_prctl(next(option, a, b, c, d), option, a, b);
+        fn prctl(option: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int = |next| seccomp::after_prctl(next(option, a, b, c, d), option, a, b);
     }
 }

@@ -2,7 +2,7 @@
 //! that the kernel refused, and `EFAULT` stays `EFAULT`.
 
 use super::environment::settings;
-use super::{directory, set_errno};
+use super::{hidden_cpus, set_errno};
 use crate::procfs::files;
 use crate::sys::c_string::terminated;
 use crate::sys::link::{Name, Next};
@@ -23,13 +23,13 @@ pub unsafe fn after_open(fd: c_int, dir: c_int, path: *const c_char, flags: c_in
     }
     // SAFETY: the caller guarantees it.
     unsafe {
-        if directory::is_hidden(dir, path) {
+        if hidden_cpus::is_hidden(dir, path) {
             // Close the descriptor: the program gets an error instead.
             drop(Fd::from_raw(fd));
             return -1;
         }
         if flags & libc::O_DIRECTORY != 0 {
-            directory::note_event_sources(path);
+            hidden_cpus::note_event_sources(path);
         }
         look(fd, path, flags);
     }
@@ -54,7 +54,7 @@ pub unsafe fn after_fopen(
     }
     // SAFETY: the caller guarantees it. A stream that is closed here has not reached the program yet.
     unsafe {
-        if directory::is_hidden(libc::AT_FDCWD, path) {
+        if hidden_cpus::is_hidden(libc::AT_FDCWD, path) {
             close(stream);
             set_errno(libc::ENOENT);
             return core::ptr::null_mut();
@@ -82,7 +82,7 @@ pub unsafe fn freopen(
         if opened.is_null() || path.is_null() {
             return opened;
         }
-        if directory::is_hidden(libc::AT_FDCWD, path) {
+        if hidden_cpus::is_hidden(libc::AT_FDCWD, path) {
             return next(c"".as_ptr(), mode, opened);
         }
         look_at_stream(opened, path, mode);

@@ -1,7 +1,7 @@
 //! The entry point of the library file when it runs as a program: the sampler process.
 
 use crate::runtime::live::Live;
-use crate::sampler::helper::SAMPLER;
+use crate::sampler::launch::SAMPLER;
 use crate::sampler::run_alone;
 use crate::sys;
 use crate::sys::c_string::terminated;

@@ -3,7 +3,7 @@
 
 use super::affinity::{self, Style, Thread};
 use super::environment::settings;
-use super::{calls, confinement, directory, identity, open};
+use super::{calls, hidden_cpus, identity, open, seccomp};
 use crate::runtime::cache;
 use crate::sys::arch;
 use crate::sys::link::{Name, Next};
@@ -71,7 +71,7 @@ unsafe extern "C" fn asked(
             let (dir, path, status) = (a as c_int, b as *const _, e as *mut _);
             // SAFETY: statx(dir, path, flags, mask, status).
             c_long::from(unsafe {
-                let result = directory::after_access(next() as c_int, dir, path);
+                let result = hidden_cpus::after_access(next() as c_int, dir, path);
                 identity::after_statx(result, dir, path, c as c_int, d as c_uint, status)
             })
         }
@@ -92,11 +92,11 @@ unsafe extern "C" fn asked(
             next()
         }
         // SAFETY: seccomp(operation, flags, argument).
-        libc::SYS_seccomp => unsafe { confinement::after_seccomp(next(), a, c) },
+        libc::SYS_seccomp => unsafe { seccomp::after_seccomp(next(), a, c) },
         libc::SYS_prctl => {
             // SAFETY: prctl(option, mode, argument).
             let after = |result| unsafe {
-                confinement::after_prctl(result, a as c_int, b as c_ulong, c as c_ulong)
+                seccomp::after_prctl(result, a as c_int, b as c_ulong, c as c_ulong)
             };
             c_long::from(after(next() as c_int))
         }

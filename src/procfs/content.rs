@@ -14,7 +14,8 @@ use crate::procfs::files::{DeviceStat, MachineFile, NodeFile, last_component};
 use crate::procfs::render::meminfo::Figures;
 use crate::procfs::render::node::Share;
 use crate::procfs::render::{
-    cpuinfo, cpulist, diskstats, loadavg, meminfo, node, pressure, stat, swaps, uptime, vmstat,
+    cpuinfo, cpulist, diskstats, loadavg, meminfo, node, pressure, stat, swaps, task_stat, uptime,
+    vmstat,
 };
 use crate::settings::Settings;
 use crate::sys::Errno;
@@ -84,7 +85,7 @@ pub fn file<'m, C: Container>(
         }
         MachineFile::Uptime => {
             if !settings.container_time {
-                return Err((ErrorKind::NoContainer, Errno(0)));
+                return Err((ErrorKind::HostTime, Errno(0)));
             }
             let waits = container.waits_are_due(&cgroups);
             let (sample, age) = sample(container, &cgroups, settings, waits, arena)?;
@@ -296,9 +297,27 @@ fn is_disk<K: Kernel>(kernel: &K, device: (u64, u64), arena: &mut Arena) -> bool
     link.is_some_and(|link| !diskstats::is_stacked(last_component(link)))
 }
 
+/// Renders the container's version of a task's `stat`; `host` is the kernel's text.
+pub fn task_stat<'m, C: Container>(
+    container: &C,
+    host: &[u8],
+    settings: &Settings,
+    mut arena: Arena<'m>,
+) -> Result<&'m [u8], Failure> {
+    let start = start_ticks(container, settings, &mut arena)?;
+    let mut is_stat = false;
+    let text = print(&mut arena, |out| {
+        is_stat = task_stat::render(host, start, out);
+    })?;
+    match is_stat {
+        true => Ok(text),
+        false => Err((ErrorKind::Unreadable, Errno::MALFORMED)),
+    }
+}
+
 /// When the container started, in ticks of the host's clock. The container's start times count from
 /// there.
-pub fn start_ticks<C: Container>(
+fn start_ticks<C: Container>(
     container: &C,
     settings: &Settings,
     arena: &mut Arena,
@@ -307,7 +326,7 @@ pub fn start_ticks<C: Container>(
     // As for uptime: fails if no cgroup counts the container's CPU time. Its clock is then the host's.
     cpu::dir_of_cpu_time(&cgroups, settings)?;
     if !settings.container_time || container.holds_against_boot() {
-        return Err((ErrorKind::NoContainer, Errno(0)));
+        return Err((ErrorKind::HostTime, Errno(0)));
     }
     container
         .start_ticks()

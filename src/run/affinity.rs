@@ -7,7 +7,7 @@
 use super::lock::Lock;
 use super::notify::{path_of, read_of};
 use crate::mem::{Zeroed, forget_on_fork};
-use crate::runtime::affinity::{Mask, MaskBuffer, Reader, Reductions};
+use crate::runtime::reductions::{Mask, MaskBuffer, Reader, Reductions};
 use crate::sys;
 use crate::text::{decimal, fields, lines, number_in_base, stat_fields};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};

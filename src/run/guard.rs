@@ -1,5 +1,4 @@
-//! The processes of `proclens run`. The guard waits, forwards signals and returns the exit status; none of
-//! its steps can fail. If the server dies, the guard lets the kernel do every call that stops, so no
+//! The processes of `proclens run`. The guard waits, forwards signals and returns the exit status. If the server dies, the guard lets the kernel do every call that stops, so no
 //! program below fails or hangs. If seccomp notification is unavailable, the command runs without it.
 
 use super::affinity::Masks;

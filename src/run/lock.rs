@@ -20,7 +20,7 @@ impl Lock {
     const WANTED: u32 = 2;
 
     /// Waits for the lock.
-    pub fn take(&self) -> Option<Locked<'_>> {
+    pub fn take(&self) -> Locked<'_> {
         let first = self.0.compare_exchange(
             Self::FREE,
             Self::TAKEN,
@@ -32,7 +32,7 @@ impl Lock {
                 futex(&self.0, libc::FUTEX_WAIT, Self::WANTED, null());
             }
         }
-        Some(Locked(&self.0))
+        Locked(&self.0)
     }
 }
 

@@ -7,8 +7,8 @@ use super::lock::{Lock, Locked, futex};
 use super::notify::{Listener, Page, Stopped, path_of, read_memory, read_of, write_memory};
 use crate::procfs::content;
 use crate::procfs::files::{self, FileSystem, MachineFile, TaskStat};
-use crate::runtime::affinity::{Mask, MaskBuffer, Reader};
 use crate::runtime::live::{self, Live};
+use crate::runtime::reductions::{Mask, MaskBuffer, Reader};
 use crate::settings::Settings;
 use crate::sys::directory::{each_entry, open_directory};
 use crate::sys::{self, Errno, Fd, ProgramFd};
@@ -73,7 +73,7 @@ impl Server {
             return;
         };
         self.threads.fetch_add(1, Ordering::Relaxed);
-        let mut locked = self.receiving.take();
+        let mut locked = Some(self.receiving.take());
         loop {
             match self.listener.receive(slot) {
                 Ok(stop) => {
@@ -81,7 +81,7 @@ impl Server {
                         self.listener.proceed(stop.id);
                     }
                     if locked.is_none() {
-                        locked = self.receiving.take();
+                        locked = Some(self.receiving.take());
                     }
                 }
                 Err(Errno(libc::EINTR)) => {}

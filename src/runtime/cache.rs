@@ -7,7 +7,7 @@ use crate::cgroup::locate::{CgroupDir, ContainerCgroups, Controller};
 use crate::mem::{Arena, TryCell, Zeroed, forget_on_fork};
 #[cfg(feature = "preload")]
 use crate::mem::{Taken, keep_on_fork};
-use crate::runtime::affinity::{Mask, Reductions};
+use crate::runtime::reductions::{Mask, Reductions};
 use crate::shared_state::process_accounting::ProcessAccounts;
 use crate::shared_state::record::Identity;
 use crate::sys::Errno;

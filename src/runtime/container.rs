@@ -17,7 +17,7 @@ use crate::runtime::cache::{
     CachedCgroups, CachedSwap, CachedUse, CachedWaits, Membership, memory, remembered,
 };
 use crate::runtime::live::Live;
-use crate::sampler;
+use crate::sampler::reader;
 use crate::settings::Settings;
 use crate::shared_state::{self, Store};
 use crate::sys::{self, Errno};
@@ -193,7 +193,7 @@ impl Container for Live {
         settings: &Settings,
         arena: &mut Arena,
     ) -> Option<Load> {
-        sampler::live_averages(&store(self, cgroups, settings, arena).ok()?, age_us)
+        reader::live_averages(&store(self, cgroups, settings, arena).ok()?, age_us)
     }
 
     fn load(
@@ -209,7 +209,7 @@ impl Container for Live {
         let start = || {
             let _ = start_sampler(settings);
         };
-        sampler::load(&store, sample, || may_start(settings, cgroups), start)
+        reader::load(&store, sample, || may_start(settings, cgroups), start)
     }
 }
 
@@ -294,7 +294,7 @@ fn number_of(cgroups: &ContainerCgroups, controller: Controller) -> u64 {
 
 /// Only the file of the library can be executed as a sampler. The tool never starts one.
 #[cfg(feature = "preload")]
-use sampler::helper::{may_start, start_sampler};
+use crate::sampler::launch::{may_start, start_sampler};
 
 #[cfg(not(feature = "preload"))]
 fn may_start(_: &Settings, _: &ContainerCgroups) -> bool {

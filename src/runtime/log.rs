@@ -86,10 +86,11 @@ pub fn warn(settings: &Settings, what: &[u8], failure: Failure, instead: &[u8]) 
     let Some(messages) = MESSAGES.get().filter(|_| settings.log >= Log::Warn) else {
         return;
     };
-    if !messages.is_new(what) {
+    let (kind, errno) = failure;
+    // The host's time is no failure: the user or the program wants it.
+    if kind == ErrorKind::HostTime || !messages.is_new(what) {
         return;
     }
-    let (kind, errno) = failure;
     write(|line| {
         line.bytes(what);
         line.bytes(b": ");

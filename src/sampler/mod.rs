@@ -1,15 +1,16 @@
-//! The load averages of a container, and the sampler that maintains them.
+//! The sampler, which maintains the load averages of a container.
 //!
 //! The sampler is one background process per container. It counts the tasks every 5 s ([`count`]) and
-//! publishes the averages in the shared state ([`crate::shared_state`]). A process that reads the load
-//! and finds no live sampler starts one ([`crate::sys::spawn`]), if no program can notice it
+//! publishes the averages in the shared state ([`crate::shared_state`]). A process that reads the load ([`reader`])
+//! and finds no live sampler starts one ([`launch`]), if no program can notice it
 //! ([`conditions`]). The sampler may be killed at any moment. Without a sampler, the averages are
 //! extrapolated from the CPU time of the container ([`crate::load::average`]).
 
 pub mod conditions;
 pub mod count;
 #[cfg(feature = "preload")]
-pub mod helper;
+pub mod launch;
+pub mod reader;
 pub mod tracker;
 
 use crate::cgroup::container::{self, Container};
@@ -18,13 +19,13 @@ use crate::cgroup::locate::ContainerCgroups;
 use crate::cgroup::{cpu, locate, pids};
 use crate::cpu_time::Sample;
 use crate::load::average::{Averages, PERIOD_US, Reading};
-use crate::load::tasks::FEW;
+use crate::load::tasks::COUNTS_ALL_BELOW;
 use crate::mem::{Arena, Zeroed};
 use crate::settings::Settings;
-use crate::shared_state::{LOST_AFTER_US, Publisher, Store, identify};
+use crate::shared_state::{Publisher, Store, identify};
 use crate::sys::process::{parent, sleep_until};
 use crate::sys::{self, Errno};
-use crate::values::{Cpus, Load};
+use crate::values::Cpus;
 use count::{Counted, Source, ThreadCounter, When};
 
 /// The sampler ends when no process has read the load for this long, microseconds.
@@ -44,41 +45,6 @@ const BETWEEN_US: u64 = 900_000;
 const READ_LATELY_US: u64 = 3_000_000;
 /// Bytes of memory for the files that are read in one cycle.
 const CYCLE: usize = 128 << 10;
-
-/// The averages of a live sampler; `None` without one. `now_us` is the age of the container.
-pub fn live_averages(store: &Store<'_>, now_us: u64) -> Option<Load> {
-    let last = store.sampled(now_us).sampled?.averages;
-    let since_us = now_us.saturating_sub(last.last_sample_age_us);
-    (since_us < LOST_AFTER_US).then_some(last.load)
-}
-
-/// The container's averages at the moment of `sample`. Calls `may_start` only without a live sampler, and `start` if this process gets the start claim.
-pub fn load(
-    store: &Store<'_>,
-    sample: &Sample<'_>,
-    may_start: impl FnOnce() -> bool,
-    start: impl FnOnce(),
-) -> Load {
-    let found = store.sampled(sample.age_us);
-    let may_start = found.wants_sampler && may_start();
-    if may_start && store.claim_start(sample.age_us) {
-        start();
-    }
-    let last = found
-        .sampled
-        .map_or(Averages::default(), |sampled| sampled.averages);
-    if found.sampled.is_some()
-        && sample.age_us.saturating_sub(last.last_sample_age_us) < LOST_AFTER_US
-    {
-        return last.load;
-    }
-    let estimate = last.estimate(&Reading::of(sample));
-    // Where no sampler may run, the readers keep the averages: each stores what it extrapolated.
-    if found.wants_sampler && !may_start {
-        store.publish_estimate(estimate, sample.age_us);
-    }
-    estimate.load
-}
 
 /// Takes samples until no process has read the load for an hour, the sampler can be noticed
 /// ([`conditions::may_stay`]), another sampler runs, or the state cannot be written. A sampler that the user
@@ -113,7 +79,7 @@ pub fn run<C: Container>(
     }
     let number = container.boot_us()?.wrapping_mul(1 << 16) | u64::from(sys::process_id() & 0xffff);
     let mut publisher = loop {
-        match store.become_sampler(age_us(container)?, number) {
+        match store.become_publisher(age_us(container)?, number) {
             Err(Errno(libc::EAGAIN)) if on_purpose => {
                 sleep_until(
                     libc::CLOCK_BOOTTIME,
@@ -180,7 +146,7 @@ pub fn run<C: Container>(
         }
         // For a program that reads every second, counts are at most a second old.
         let recently = now.age_us.saturating_sub(read_us) < READ_LATELY_US;
-        let next_us = if recently && counted.tasks.total > FEW {
+        let next_us = if recently && counted.tasks.total > COUNTS_ALL_BELOW {
             averages.due_us().min(now.age_us.saturating_add(BETWEEN_US))
         } else {
             averages.due_us()
@@ -199,7 +165,7 @@ fn publish(
 ) -> Result<(), Errno> {
     if publisher.last_read().is_none() {
         publisher.release();
-        *publisher = store.become_sampler(now_us, number)?;
+        *publisher = store.become_publisher(now_us, number)?;
     }
     publisher.publish(averages, counted.tasks, &counted.tracked)
 }

@@ -12,7 +12,7 @@ use crate::sys::{Errno, Fd, signals};
 /// A process that cannot save a new result returns the saved one if it is at most this old,
 /// microseconds. On a busy machine the process that holds the lock may be stopped for some tenths of a
 /// second.
-pub const MOMENT_US: u64 = 2_000_000;
+pub const REPEAT_US: u64 = 2_000_000;
 /// A process whose accounting is ahead of the shared one waits this long for it to catch up,
 /// microseconds.
 const LATE_US: u64 = 10_000_000;
@@ -76,7 +76,7 @@ impl<'p> Store<'p> {
                 // reported a result that it cannot save, a later reader might contradict it. So return
                 // the saved result while it is recent.
                 let passed_us = sample.age_us.abs_diff(found.age_us);
-                let repeat = is_writable && !may_write && passed_us < MOMENT_US;
+                let repeat = is_writable && !may_write && passed_us < REPEAT_US;
                 joined = match &mut other {
                     Some(other) => {
                         accounting.join(found.bytes, Some(sample).filter(|_| !repeat), other)
@@ -178,7 +178,7 @@ impl<'p> Store<'p> {
                     accounting.join(found.bytes, None, other) == Joined::Continued
                 };
                 // Another process is saving its sample, see `account`.
-                if known && !may_write && sample.age_us.abs_diff(found.age_us) < MOMENT_US {
+                if known && !may_write && sample.age_us.abs_diff(found.age_us) < REPEAT_US {
                     return UserRecord::Repeat;
                 }
             }

@@ -41,7 +41,7 @@ use crate::mem::Arena;
 use crate::sys::{self, Errno};
 use record::Identity;
 
-pub use accounting::MOMENT_US;
+pub use accounting::REPEAT_US;
 pub use sampled::{FoundLoad, LOST_AFTER_US, Publisher};
 
 /// The directories in which a process looks for the state file, and creates it, in this order.

@@ -6,7 +6,7 @@
 //! newer result. So every result that was reported is contained in each later one, also if a thread is
 //! stopped in the middle.
 
-use super::{MOMENT_US, Store};
+use super::{REPEAT_US, Store};
 use crate::cpu_time::{Accounting, SIZE, Sample};
 use crate::mem::{Arena, TryCell, Zeroed};
 use crate::sys::Errno;
@@ -112,7 +112,7 @@ impl ProcessAccounts {
             *accounting = Accounting::new();
             let is_known = self.recall(&owner, accounting, bytes).is_some();
             let since_us = sample.age_us.saturating_sub(accounting.age_us());
-            if is_known && !accounting.is_empty() && since_us < MOMENT_US {
+            if is_known && !accounting.is_empty() && since_us < REPEAT_US {
                 return Ok(());
             }
             *accounting = Accounting::new();

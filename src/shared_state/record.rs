@@ -74,7 +74,7 @@ pub fn is_state_name(name: &[u8]) -> bool {
 const CLAIM: u64 = u64::from_be_bytes(*b"plclaim\x02");
 const LOAD: u64 = u64::from_be_bytes(*b"plload \x02");
 const TRACKED: u64 = u64::from_be_bytes(*b"pltrack\x02");
-const ACCOUNTING: u64 = u64::from_be_bytes(*b"plledge\x03");
+const ACCOUNTING: u64 = u64::from_be_bytes(*b"placcnt\x03");
 
 /// The longest time that a record may name, microseconds: 285 years.
 const LONGEST_US: u64 = 1 << 53;

@@ -82,9 +82,10 @@ impl Store<'_> {
         Ok(claimed)
     }
 
-    /// Makes this process the only sampler of the container, for as long as the returned value lives.
-    /// Returns EAGAIN if there is another sampler. `number` identifies this sampler.
-    pub fn become_sampler(&self, now_us: u64, number: u64) -> Result<Publisher, Errno> {
+    /// Makes this process the only one that publishes averages, for as long as the returned value lives. A sampler
+    /// does so for its whole life, a reader for one estimate. Returns EAGAIN if there is another publisher.
+    /// `number` identifies the sampler; a reader passes 0.
+    pub fn become_publisher(&self, now_us: u64, number: u64) -> Result<Publisher, Errno> {
         let file = self.writable()?;
         let lock = try_lock_write(&file, SAMPLER_LOCK)?;
         let mut buffer = [0; record::LOAD_END];
@@ -107,7 +108,7 @@ impl Store<'_> {
     /// Stores averages that a reader extrapolated, unless another process stores averages now or this
     /// process may not write. `now_us` is the age of the container.
     pub fn publish_estimate(&self, averages: Averages, now_us: u64) {
-        let Ok(mut publisher) = self.become_sampler(now_us, 0) else {
+        let Ok(mut publisher) = self.become_publisher(now_us, 0) else {
             return;
         };
         let is_newer = averages.last_sample_age_us > publisher.last.averages.last_sample_age_us;

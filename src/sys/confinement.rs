@@ -22,7 +22,9 @@ pub fn is_confined() -> bool {
     CONFINED.load(Ordering::Relaxed)
 }
 
-/// The system calls that the library makes in a program. The test below compares this list with the code.
+/// The system calls that the library makes in a program, without those that only the start of a sampler makes: a
+/// process with more filters than PID 1 starts none (`is_confined` in sampler/conditions.rs). The test below compares
+/// this list with the code.
 const CALLS: [c_long; 38] = [
     libc::SYS_clock_gettime,
     libc::SYS_clone,
@@ -269,8 +271,8 @@ mod tests {
         assert_eq!(evaluate(&program, &|_| 0), Some(114));
     }
 
-    /// The list has each call that the code of the library makes, except those of the sampler's processes and of
-    /// the server of `proclens run`.
+    /// The list has each call that the code of the library makes, except those of the start of a sampler, of the
+    /// sampler's processes and of the server of `proclens run`.
     #[test]
     fn the_list_of_calls_is_complete() {
         let listed = include_str!("confinement.rs")

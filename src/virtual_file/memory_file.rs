@@ -31,7 +31,7 @@ pub const KEPT_FLAGS: c_int = libc::O_CLOEXEC
 
 /// What prevents the program from writing to a memory file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Guard {
+pub enum WriteProtection {
     /// The program gets a second descriptor, opened for reading only.
     ReadOnly,
     /// A seal, if the kernel supports seals. It costs a sixth of what a second open costs. But F_GETFL then
@@ -54,7 +54,7 @@ impl MemoryFile {
         text: &[u8],
         settings: &Settings,
         flags: c_int,
-        guard: Guard,
+        protection: WriteProtection,
         signals: &Blocked,
     ) -> Result<MemoryFile, Failure> {
         let mut buffer = [0; 48];
@@ -66,7 +66,7 @@ impl MemoryFile {
             _ => (ErrorKind::NoMemoryFile, e),
         })?;
         write(&file, text, signals)?;
-        if guard == Guard::Seal && sys::seal(file.raw()).is_ok() {
+        if protection == WriteProtection::Seal && sys::seal(file.raw()).is_ok() {
             return Ok(MemoryFile {
                 file,
                 is_writable: false,

@@ -1,13 +1,13 @@
 //! Renews the content of a virtual descriptor before a read from its start.
 #![forbid(unsafe_code)]
 
-use super::content::with_content;
 use super::kernel_file::path_of;
-use super::memory_file::{self, Guard, KEPT_FLAGS, MemoryFile};
+use super::memory_file::{self, KEPT_FLAGS, MemoryFile, WriteProtection};
+use super::produce::with_content;
 use super::recognise::recognise;
-use crate::cgroup::kernel;
 use crate::error::{ErrorKind, Failure};
 use crate::procfs::files::VirtualFile;
+use crate::procfs::render::task_stat;
 use crate::runtime::log;
 use crate::settings::Settings;
 use crate::sys::signals::{self, Blocked};
@@ -68,8 +68,8 @@ fn is_of_another_task(fd: c_int, virtual_file: VirtualFile, text: &[u8]) -> bool
         VirtualFile::Task(_) => sys::read_at(fd, &mut buffer, 0).ok(),
         _ => return false,
     };
-    let old = old.and_then(|length| kernel::start_ticks(buffer.get(..length)?));
-    old != kernel::start_ticks(text)
+    let old = old.and_then(|length| buffer.get(..length));
+    !old.is_some_and(|old| task_stat::is_same_task(old, text))
 }
 
 /// Writes new content to a virtual descriptor: in place, so that every duplicate of the descriptor reads
@@ -93,7 +93,7 @@ fn put(
             text,
             settings,
             flags,
-            Guard::ReadOnly,
+            WriteProtection::ReadOnly,
             signals,
         )?
         .install(fd, flags)?;

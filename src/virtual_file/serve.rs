@@ -1,9 +1,9 @@
 //! Replaces a descriptor of the kernel's file with one of a memory file.
 #![forbid(unsafe_code)]
 
-use super::content::with_content;
 use super::kernel_file::{Root, identify, identify_below, identify_inherited};
-use super::memory_file::{Guard, KEPT_FLAGS, MemoryFile};
+use super::memory_file::{KEPT_FLAGS, MemoryFile, WriteProtection};
+use super::produce::with_content;
 use super::recognise::expect;
 use crate::cgroup::container::Container;
 use crate::cgroup::psi;
@@ -26,16 +26,22 @@ pub fn replace_opened(
     settings: fn() -> &'static Settings<'static>,
 ) {
     if let Some(virtual_file) = identify(fd.raw(), path) {
-        replace(fd, virtual_file, flags, guard_of(path, flags), settings());
+        replace(
+            fd,
+            virtual_file,
+            flags,
+            protection_of(path, flags),
+            settings(),
+        );
     }
 }
 
-/// The guard for an open of `path` with `flags`. `ps` opens one file per task, always with this spelling,
-/// so a task's file gets the cheaper guard.
-fn guard_of(path: &[u8], flags: c_int) -> Guard {
+/// The protection for an open of `path` with `flags`. `ps` opens one file per task, always with this spelling,
+/// so a task's file gets the cheaper protection.
+fn protection_of(path: &[u8], flags: c_int) -> WriteProtection {
     match TaskStat::of_path(path) {
-        Some(_) if flags & !(libc::O_CLOEXEC | libc::O_NOCTTY) == 0 => Guard::Seal,
-        _ => Guard::ReadOnly,
+        Some(_) if flags & !(libc::O_CLOEXEC | libc::O_NOCTTY) == 0 => WriteProtection::Seal,
+        _ => WriteProtection::ReadOnly,
     }
 }
 
@@ -66,7 +72,7 @@ pub fn memory_file_for(
                 text,
                 settings,
                 flags,
-                Guard::ReadOnly,
+                WriteProtection::ReadOnly,
                 &signals,
             )?;
             made.into_read_only()
@@ -85,7 +91,7 @@ pub fn replace_inherited(fd: ProgramFd, settings: impl Fn() -> &'static Settings
     let is_read_only = sys::descriptor_flags(fd.raw(), libc::F_GETFL)
         .is_ok_and(|flags| flags & (libc::O_ACCMODE | libc::O_PATH) == libc::O_RDONLY);
     if is_read_only && sys::position(fd.raw()) == Ok(0) {
-        replace(fd, virtual_file, 0, Guard::ReadOnly, settings());
+        replace(fd, virtual_file, 0, WriteProtection::ReadOnly, settings());
     }
 }
 
@@ -93,7 +99,7 @@ fn replace(
     fd: ProgramFd,
     virtual_file: VirtualFile,
     flags: c_int,
-    guard: Guard,
+    protection: WriteProtection,
     settings: &Settings,
 ) {
     if !settings.on {
@@ -102,7 +108,8 @@ fn replace(
     let signals = signals::block();
     let flags = flags & KEPT_FLAGS;
     let done = with_content(virtual_file, fd.raw(), settings, &signals, &|text| {
-        MemoryFile::new(virtual_file, text, settings, flags, guard, &signals)?.install(fd, flags)
+        MemoryFile::new(virtual_file, text, settings, flags, protection, &signals)?
+            .install(fd, flags)
     });
     drop(signals);
     match done {
@@ -153,6 +160,6 @@ pub fn redirect_pressure(
     });
     drop(signals);
     if let Err(failure) = done {
-        log::warn(settings(), last, failure, b"triggers are the machine's");
+        log::warn(settings(), last, failure, b"triggers are the host's");
     }
 }

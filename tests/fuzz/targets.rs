@@ -139,7 +139,8 @@ fn kernel(data: &[u8]) {
     let device = DeviceStat { device: (254, 0) };
     let _ = content::device_stat(&kernel, device, b"0 0 0 0 0 0 0 0 0 0 0\n", arena);
     let _ = content::memory(&kernel, &settings, &mut Arena::new(&mut memory));
-    let _ = content::start_ticks(&kernel, &settings, &mut Arena::new(&mut memory));
+    let task = kernel.file(b"proc/1/stat").unwrap_or_default();
+    let _ = content::task_stat(&kernel, task, &settings, Arena::new(&mut memory));
     if let Ok(count) = content::cpu_count(&kernel, &settings, &mut Arena::new(&mut memory)) {
         assert!(count > 0);
     }

@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Entry, copy};
-use crate::cgroup::cpus::Walk;
+use crate::cgroup::parse_cpus::Walk;
 use crate::text::{Out, leading_decimal, lines};
 use crate::values::Cpus;
 

@@ -2,7 +2,7 @@
 //! section 2.
 #![forbid(unsafe_code)]
 
-use crate::cgroup::cpus::{Walk, print_list};
+use crate::cgroup::parse_cpus::{Walk, print_list};
 use crate::text::Out;
 use crate::values::CpuList;
 

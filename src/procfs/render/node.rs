@@ -4,7 +4,7 @@
 
 use super::meminfo::{self, Figures};
 use super::{Entry, copy};
-use crate::cgroup::cpus::print_list;
+use crate::cgroup::parse_cpus::print_list;
 use crate::text::{Out, lines};
 use crate::values::{CpuList, Memory};
 

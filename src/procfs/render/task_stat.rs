@@ -22,6 +22,12 @@ pub fn render(text: &[u8], container_start: u64, out: &mut Out) -> bool {
     true
 }
 
+/// True if two lines, of one task ID, have the same start time. Otherwise the kernel has reused the ID.
+pub fn is_same_task(one: &[u8], other: &[u8]) -> bool {
+    let start = |text| start_time(text).map(|(_, start, _)| start);
+    start(one) == start(other)
+}
+
 /// Splits a line into the part before the start time, the start time, and the rest.
 fn start_time(text: &[u8]) -> Option<(&[u8], u64, &[u8])> {
     number(text)?;

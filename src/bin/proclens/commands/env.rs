@@ -1,7 +1,7 @@
 //! `proclens env`: environment variables for programs that no preload reaches, because they are static or
 //! make system calls directly.
 
-use crate::inspect::machine::Machine;
+use crate::inspect::numbers::Numbers;
 use crate::inspect::view::View;
 use crate::output::failure::{Failure, Result};
 use clap::ValueEnum;
@@ -31,12 +31,12 @@ pub fn run(
 ) -> Result<()> {
     let sources = view.sources();
     let settings = sources.settings();
-    let machine = Machine::of(view, &settings)?;
+    let numbers = Numbers::of(view, &settings)?;
     // On a machine without a memory limit, no memory variable is needed.
     let limited = view.text(MachineFile::Meminfo, &settings)?.1.is_none()
-        && machine.memory.total < host_total(view);
-    let memory = limited.then_some(machine.memory.total);
-    let mut all_variables = variables(Some(machine.cpus), memory);
+        && numbers.memory.total < host_total(view);
+    let memory = limited.then_some(numbers.memory.total);
+    let mut all_variables = variables(Some(numbers.cpus), memory);
     if let Some(export) = export {
         all_variables.extend(of_export(export)?);
     }
@@ -96,7 +96,7 @@ fn host_total(view: &View) -> u64 {
         on: false,
         ..proclens::settings::Settings::DEFAULT
     };
-    Machine::of(view, &off).map_or(u64::MAX, |machine| machine.memory.total)
+    Numbers::of(view, &off).map_or(u64::MAX, |numbers| numbers.memory.total)
 }
 
 /// Names and values for a number of CPUs and for bytes of memory. No value needs quotes in any shell.

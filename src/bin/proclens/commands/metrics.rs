@@ -208,13 +208,13 @@ fn add(usage: &Usage, metrics: &mut Metrics, labels: &[(&str, &str)]) {
 }
 
 fn add_cpu(usage: &Usage, samples: &mut Samples) {
-    let machine = &usage.machine;
+    let numbers = &usage.numbers;
     samples.gauge(
         "proclens_cpus",
         "CPUs that programs count.",
-        f64::from(machine.cpus),
+        f64::from(numbers.cpus),
     );
-    let time = &machine.time;
+    let time = &numbers.time;
     for (mode, seconds) in [
         ("user", time.user),
         ("nice", time.nice),
@@ -250,7 +250,7 @@ fn add_cpu(usage: &Usage, samples: &mut Samples) {
 }
 
 fn add_memory(usage: &Usage, samples: &mut Samples) {
-    let seen = &usage.machine.memory;
+    let seen = &usage.numbers.memory;
     samples.bytes("proclens_memory_total_bytes", "MemTotal.", seen.total);
     samples.bytes("proclens_memory_free_bytes", "MemFree.", seen.free);
     samples.bytes(
@@ -297,7 +297,7 @@ fn add_memory(usage: &Usage, samples: &mut Samples) {
 }
 
 fn add_tasks(usage: &Usage, samples: &mut Samples) {
-    let load = &usage.machine.load;
+    let load = &usage.numbers.load;
     let [one, five, fifteen] = load.averages;
     samples.gauge("proclens_load1", "Load average over 1 minute.", one);
     samples.gauge("proclens_load5", "Load average over 5 minutes.", five);
@@ -311,7 +311,7 @@ fn add_tasks(usage: &Usage, samples: &mut Samples) {
     samples.gauge(
         "proclens_uptime_seconds",
         "Age of the container.",
-        usage.machine.uptime,
+        usage.numbers.uptime,
     );
 }
 

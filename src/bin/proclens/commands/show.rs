@@ -1,7 +1,7 @@
 //! `proclens show`: prints what a program of the target reads, rendered by the library's code.
 
 use crate::inspect::explainer;
-use crate::inspect::machine::Machine;
+use crate::inspect::numbers::Numbers;
 use crate::inspect::view::{View, node_path};
 use crate::output::failure::{Failure, Result};
 use crate::output::style::{DIM, STRONG, plain};
@@ -110,11 +110,11 @@ pub fn run(view: &View, name: Option<&str>, json: bool, out: &mut dyn Write) -> 
         }
         Item::Sysinfo => sysinfo(view, settings, &mut text)?,
         Item::Cpus => {
-            writeln!(text, "{}", Machine::of(view, settings)?.cpus)?;
+            writeln!(text, "{}", Numbers::of(view, settings)?.cpus)?;
             None
         }
         Item::Load => {
-            let [one, five, fifteen] = Machine::of(view, settings)?.load.averages;
+            let [one, five, fifteen] = Numbers::of(view, settings)?.load.averages;
             writeln!(text, "{one:.2} {five:.2} {fifteen:.2}")?;
             None
         }

@@ -2,7 +2,7 @@
 
 use crate::inspect::containers::{Containers, Id, identifier};
 use crate::inspect::engine::Names;
-use crate::inspect::machine::Time;
+use crate::inspect::numbers::Time;
 use crate::inspect::processes;
 use crate::inspect::usage::{Cpu, Usage};
 use crate::inspect::view::View;
@@ -33,7 +33,7 @@ pub enum Sort {
 
 /// One container.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub struct ContainerRow {
     /// The short identifier of a runtime, or the cgroup's last name.
     pub container: String,
     /// The engine's name for the container; else as `container`.
@@ -63,28 +63,28 @@ pub struct Row {
     pub command: String,
 }
 
-impl Row {
-    pub fn new(id: &Id, names: Names, usage: &Usage, cpu_percent: f64) -> Row {
-        let machine = &usage.machine;
-        Row {
+impl ContainerRow {
+    pub fn new(id: &Id, names: Names, usage: &Usage, cpu_percent: f64) -> ContainerRow {
+        let numbers = &usage.numbers;
+        ContainerRow {
             container: identifier(&id.cgroup),
             name: names.name,
             image: names.image,
             pid: id.pid,
-            cpus: machine.cpus,
+            cpus: numbers.cpus,
             cpu_percent,
             cpu_usage_seconds: usage
                 .cpu
-                .map_or(machine.time.busy(), |cpu| cpu.busy_us as f64 / 1e6),
-            cpu_seconds: machine.time,
-            memory_used: usage.working_set().unwrap_or(machine.memory.used()),
-            memory_available: machine.memory.available,
-            memory_limit: machine.memory.total,
-            swap_used: machine.memory.swap_used(),
-            swap_limit: machine.memory.swap_total,
-            load: machine.load.averages,
+                .map_or(numbers.time.busy(), |cpu| cpu.busy_us as f64 / 1e6),
+            cpu_seconds: numbers.time,
+            memory_used: usage.working_set().unwrap_or(numbers.memory.used()),
+            memory_available: numbers.memory.available,
+            memory_limit: numbers.memory.total,
+            swap_used: numbers.memory.swap_used(),
+            swap_limit: numbers.memory.swap_total,
+            load: numbers.load.averages,
             tasks: usage.tasks(),
-            uptime_seconds: machine.uptime as u64,
+            uptime_seconds: numbers.uptime as u64,
             command: processes::command(id.pid),
             cgroup: id.cgroup.clone(),
         }
@@ -97,7 +97,7 @@ impl Row {
 
 impl Sort {
     /// The order of two containers; equal ones by name.
-    pub fn compare(self, a: &Row, b: &Row) -> Ordering {
+    pub fn compare(self, a: &ContainerRow, b: &ContainerRow) -> Ordering {
         let by = match self {
             Sort::Name => Ordering::Equal,
             Sort::Cpu => b.cpu_percent.total_cmp(&a.cpu_percent),
@@ -125,9 +125,9 @@ pub fn run(json: bool, sort: Sort, out: &mut dyn Write) -> Result<()> {
         // The last container was read just now. It has some time too if the others took long.
         std::thread::sleep(MEASURED.saturating_sub(begun.elapsed()).max(MEASURED / 2));
     }
-    let mut rows: Vec<Row> = read_all(before)
+    let mut rows: Vec<ContainerRow> = read_all(before)
         .into_iter()
-        .map(|(id, usage, percent)| Row::new(&id, containers.names(&id), &usage, percent))
+        .map(|(id, usage, percent)| ContainerRow::new(&id, containers.names(&id), &usage, percent))
         .collect();
     rows.sort_by(|a, b| sort.compare(a, b));
     if json {
@@ -160,7 +160,7 @@ fn read_all(mut before: Vec<(&Id, &mut View, Cpu)>) -> Vec<(Id, Usage, f64)> {
     })
 }
 
-fn table(rows: &[Row], out: &mut dyn Write) -> Result<()> {
+fn table(rows: &[ContainerRow], out: &mut dyn Write) -> Result<()> {
     const HEAD: [&str; 9] = [
         "CONTAINER",
         "CPUS",

@@ -1,7 +1,7 @@
 //! `proclens watch`: a page that follows the container. If the output is not a terminal, one line for each
 //! reading.
 
-use crate::inspect::machine::{Machine, Time};
+use crate::inspect::numbers::{Numbers, Time};
 use crate::inspect::sources::Sources;
 use crate::inspect::view::View;
 use crate::output::failure::{Failure, Result, reason};
@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 /// The values at one moment.
 struct Reading {
-    machine: Machine,
+    numbers: Numbers,
     /// The CPU time since the previous reading; zero at the first one.
     passed: Time,
     pressure: [Option<f64>; 3],
@@ -41,7 +41,7 @@ pub fn run(view: &View, interval: f64, count: Option<u64>, out: &mut dyn Write) 
     let mut watch = Watch {
         view,
         sources: &sources,
-        last: Machine::of(view, &sources.settings())?.time,
+        last: Numbers::of(view, &sources.settings())?.time,
     };
     let count = count.unwrap_or(u64::MAX);
     if io::stdout().is_terminal() && io::stdin().is_terminal() {
@@ -62,13 +62,13 @@ struct Watch<'v> {
 
 impl Watch<'_> {
     fn read(&mut self) -> Result<Reading> {
-        let machine = Machine::of(self.view, &self.sources.settings())?;
-        let passed = machine.time.since(&self.last);
-        self.last = machine.time;
+        let numbers = Numbers::of(self.view, &self.sources.settings())?;
+        let passed = numbers.time.since(&self.last);
+        self.last = numbers.time;
         Ok(Reading {
             passed,
             pressure: RESOURCES.map(|resource| self.pressure(resource)),
-            machine,
+            numbers,
         })
     }
 
@@ -129,12 +129,12 @@ fn lines(watch: &mut Watch, interval: Duration, count: u64, out: &mut dyn Write)
             )?;
         }
         let Reading {
-            machine,
+            numbers,
             passed,
             pressure,
         } = watch.read()?;
         let share = |part: f64| part * 100.0 / passed.all().max(f64::MIN_POSITIVE);
-        let [one, five, fifteen] = machine.load.averages;
+        let [one, five, fifteen] = numbers.load.averages;
         let pressure = pressure.map(|p| p.map_or("-".to_owned(), |p| format!("{p:.1}")));
         writeln!(
             out,
@@ -144,9 +144,9 @@ fn lines(watch: &mut Watch, interval: Duration, count: u64, out: &mut dyn Write)
             share(passed.system),
             share(passed.quota()),
             share(passed.neighbours),
-            size(machine.memory.used()),
-            size(machine.memory.total),
-            size(machine.memory.swap_used()),
+            size(numbers.memory.used()),
+            size(numbers.memory.total),
+            size(numbers.memory.swap_used()),
             format!("{one:.2} {five:.2} {fifteen:.2}"),
             pressure.join(" ")
         )?;
@@ -269,7 +269,7 @@ fn wait(end: Instant) -> Result<Waited> {
 
 fn draw(reading: &Reading, width: usize) -> Vec<String> {
     let Reading {
-        machine,
+        numbers,
         passed,
         pressure,
     } = reading;
@@ -280,13 +280,13 @@ fn draw(reading: &Reading, width: usize) -> Vec<String> {
         false => format!("{:>width$}", "-"),
     };
     let bar_width = width.saturating_sub(44).clamp(10, 60);
-    let [one, five, fifteen] = machine.load.averages;
-    let memory = machine.memory;
+    let [one, five, fifteen] = numbers.load.averages;
+    let memory = numbers.memory;
     let part = |some: u64, whole: u64| some as f64 / whole.max(1) as f64;
     let mut text = vec![
         format!(
             "{STRONG}proclens{STRONG:#}  up {}  {DIM}q ends{DIM:#}",
-            duration(machine.uptime as u64)
+            duration(numbers.uptime as u64)
         ),
         String::new(),
         format!(
@@ -301,7 +301,7 @@ fn draw(reading: &Reading, width: usize) -> Vec<String> {
                 bar_width
             ),
             percent(passed.busy(), 5) + if any { " %" } else { "" },
-            machine.cpus
+            numbers.cpus
         ),
         format!(
             "       {GOOD}user {}{GOOD:#}  {WARNING}system {}{WARNING:#}  {BAD}steal {} (quota {}, neighbours {}){BAD:#}",
@@ -328,7 +328,7 @@ fn draw(reading: &Reading, width: usize) -> Vec<String> {
         ),
         format!(
             "{STRONG}Load  {STRONG:#} {one:.2} {five:.2} {fifteen:.2}  {} of {} threads running",
-            machine.load.running, machine.load.total
+            numbers.load.running, numbers.load.total
         ),
     ];
     let pressure: Vec<_> = RESOURCES

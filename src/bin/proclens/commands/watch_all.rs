@@ -1,10 +1,10 @@
 //! `proclens watch --all`: a page with one line for each container of the host. If the output is not a
 //! terminal, one table for each reading.
 
-use super::show_all::{Row, Sort};
+use super::show_all::{ContainerRow, Sort};
 use super::watch::Screen;
 use crate::inspect::containers::{Containers, Id};
-use crate::inspect::machine::Time;
+use crate::inspect::numbers::Time;
 use crate::inspect::usage::{Cpu, Usage};
 use crate::output::failure::Result;
 use crate::output::style::{DIM, STRONG, plain};
@@ -54,7 +54,7 @@ struct Watch {
 
 /// A container at one moment.
 struct Line {
-    row: Row,
+    row: ContainerRow,
     /// CPU and steal time since the previous reading, as percentages of one CPU; `None` at the first one.
     cpu: Option<[f64; 2]>,
 }
@@ -70,7 +70,7 @@ impl Watch {
                 continue;
             };
             let Some(cpu) = usage.cpu else { continue };
-            let time = usage.machine.time;
+            let time = usage.numbers.time;
             let rates = self.last.get(id).map(|(earlier, before)| {
                 let passed = cpu.at.duration_since(earlier.at).as_secs_f64().max(1e-6);
                 let stolen = time.since(before).steal.max(0.0);
@@ -79,7 +79,7 @@ impl Watch {
             last.insert(id.clone(), (cpu, time));
             let percent = rates.map_or(0.0, |[busy, _]| busy);
             lines.push(Line {
-                row: Row::new(id, self.containers.names(id), &usage, percent),
+                row: ContainerRow::new(id, self.containers.names(id), &usage, percent),
                 cpu: rates,
             });
         }
@@ -256,7 +256,7 @@ mod tests {
 
     fn line(name: &str, busy: f64) -> Line {
         Line {
-            row: Row {
+            row: ContainerRow {
                 container: name.to_owned(),
                 name: name.to_owned(),
                 image: String::new(),

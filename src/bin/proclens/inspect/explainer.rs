@@ -1,7 +1,7 @@
 //! Computes each number of a [`Report`] with the library's code, and describes the files and the rule that it came
 //! from.
 
-use crate::inspect::machine::Machine;
+use crate::inspect::numbers::Numbers;
 use crate::inspect::processes;
 use crate::inspect::report::{
     Cgroup, CpuNumbers, Number, Report, SCHEMA, Sampler, Source, SwapValue,
@@ -14,7 +14,7 @@ use crate::output::units::{duration, short, size};
 use proclens::cgroup::container::{self, Container};
 use proclens::cgroup::kernel::Kernel;
 use proclens::cgroup::locate::{CgroupDir, ContainerCgroups, Controller};
-use proclens::cgroup::{Version, counters, cpus, v1, v2};
+use proclens::cgroup::{Version, counters, parse_cpus, v1, v2};
 use proclens::cgroup::{cpu, kernel, memory};
 use proclens::error::{self, ErrorKind};
 use proclens::procfs::files::MachineFile;
@@ -68,7 +68,7 @@ type Arena<'m> = proclens::mem::Arena<'m>;
 pub fn report(view: &View) -> Result<Report> {
     let sources = view.sources();
     let settings = &sources.settings();
-    let machine = Machine::of(view, settings)?;
+    let numbers = Numbers::of(view, settings)?;
     let explainer = Explainer { view, settings };
     let (cgroups, pid_namespace) = explainer.cgroups();
     let cpu_numbers = view.compute(|_, mut arena| explainer.cpu_numbers(&mut arena));
@@ -82,27 +82,27 @@ pub fn report(view: &View) -> Result<Report> {
         target: target(view.target()),
         cgroups,
         pid_namespace,
-        cpus: explainer.number(machine.cpus, CPU_LINES, |e, arena| e.cpus(arena)),
+        cpus: explainer.number(numbers.cpus, CPU_LINES, |e, arena| e.cpus(arena)),
         cpu_numbers: cpu_numbers.unwrap_or(CpuNumbers {
             shown: "unknown".to_owned(),
             allowed: "unknown".to_owned(),
             possible: 0,
         }),
-        memory: explainer.number(machine.memory, MEMORY_LINES, |e, arena| e.memory(arena)),
+        memory: explainer.number(numbers.memory, MEMORY_LINES, |e, arena| e.memory(arena)),
         swap: explainer.number(
             SwapValue {
-                total: machine.memory.swap_total,
-                free: machine.memory.swap_free,
+                total: numbers.memory.swap_total,
+                free: numbers.memory.swap_free,
             },
             SWAP_LINES,
             |e, arena| e.swap(arena),
         ),
-        cpu_time: explainer.number(machine.time, CPU_LINES, |e, arena| e.cpu_time(arena)),
-        load: explainer.number(machine.load, CPU_LINES, |e, arena| {
+        cpu_time: explainer.number(numbers.time, CPU_LINES, |e, arena| e.cpu_time(arena)),
+        load: explainer.number(numbers.load, CPU_LINES, |e, arena| {
             e.load(sampler.as_ref(), arena)
         }),
         sampler,
-        uptime: explainer.number(machine.uptime, &[START], |e, arena| e.uptime(arena)),
+        uptime: explainer.number(numbers.uptime, &[START], |e, arena| e.uptime(arena)),
         settings: sources.given(),
     })
 }
@@ -180,8 +180,9 @@ impl Explainer<'_> {
         let (cpus, level) = cpu::cpus(self.view, &cgroups, self.settings, arena)?;
         let allowed = cpus.list.count();
         let list = text(cpus.list.0);
-        let tightest = cpus::tighter(cpus.quota, self.settings.cpus);
-        let by_quota = tightest.map(|q| cpus::count(u32::MAX, Some(q), self.settings.rounding));
+        let tightest = parse_cpus::tighter(cpus.quota, self.settings.cpus);
+        let by_quota =
+            tightest.map(|q| parse_cpus::count(u32::MAX, Some(q), self.settings.rounding));
         let from_setting = tightest.is_some() && tightest != cpus.quota;
         let mut because = Vec::new();
         let cpuset = match cgroups.dir(Controller::Cpuset) {
@@ -255,7 +256,7 @@ impl Explainer<'_> {
         };
         let mut buffer = vec![0; cpus.list.0.len().max(16)];
         let mut shown = Out::new(&mut buffer);
-        cpus::print_list(cpus.shown(), &mut shown);
+        parse_cpus::print_list(cpus.shown(), &mut shown);
         Ok(CpuNumbers {
             shown: text(shown.finish().unwrap_or_default()),
             allowed: text(cpus.list.0),
@@ -413,7 +414,7 @@ impl Explainer<'_> {
                         .to_owned(),
                 );
                 because.push(self.no_sampler(&cgroups, arena));
-                "bridged"
+                "extrapolated"
             }
             Some(found) if found.alive => {
                 let since = match (found.pid, found.started_seconds) {
@@ -436,12 +437,16 @@ impl Explainer<'_> {
                     )
                 });
                 because.push(self.no_sampler(&cgroups, arena));
-                "bridged"
+                "extrapolated"
             }
         };
         if let Some(found) = sampler {
+            let (what, how) = match found.estimated {
+                true => ("estimate", "stored"),
+                false => ("sample", "taken"),
+            };
             because.push(format!(
-                "sample number {} was taken {} ago",
+                "{what} number {} was {how} {} ago",
                 found.samples,
                 ago(found.last_sample_seconds)
             ));
@@ -598,7 +603,7 @@ fn above(dir: CgroupDir, level: &[u8]) -> String {
     }
 }
 
-/// Files of cgroups and of the machine, each once, with the lines of interest.
+/// Files of cgroups and of the host, each once, with the lines of interest.
 fn excerpts(reads: &[Read], lines: &[&str]) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
     for read in reads {

@@ -1,4 +1,4 @@
-//! What the commands look at: a target (process or cgroup), the machine, programs on disk, settings and their
+//! What the commands look at: a target (process or cgroup), the numbers that it sees, programs on disk, settings and their
 //! sources; all containers of the host, and what one of them uses. [`explainer`] makes a [`report`] of where each number
 //! of a target comes from.
 
@@ -6,7 +6,7 @@ pub mod containers;
 pub mod elf;
 pub mod engine;
 pub mod explainer;
-pub mod machine;
+pub mod numbers;
 pub mod processes;
 pub mod report;
 pub mod sources;

@@ -1,12 +1,12 @@
 //! The report that `explain` prints: each number with the files and values that it came from and the rule that
 //! decided. With `--json` in the format that [`crate::output::json`] documents.
 
-use crate::inspect::machine::{Load, Memory, Time};
+use crate::inspect::numbers::{Load, Memory, Time};
 use crate::inspect::sources::Given;
 use serde::Serialize;
 
 /// The version of the JSON format. It changes if a field is removed or changes its meaning.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// The whole report.
 #[derive(Debug, Serialize)]
@@ -14,7 +14,6 @@ pub struct Report {
     pub schema: u32,
     pub version: &'static str,
     /// The target.
-    #[serde(rename = "subject")]
     pub target: String,
     /// The container's cgroups; empty on a host.
     pub cgroups: Vec<Cgroup>,
@@ -27,7 +26,7 @@ pub struct Report {
     pub swap: Number<SwapValue>,
     pub cpu_time: Number<Time>,
     pub load: Number<Load>,
-    /// The sampler of the load averages; `None` if there has never been one.
+    /// The sampler of the load averages; `None` if no averages were stored yet.
     pub sampler: Option<Sampler>,
     pub uptime: Number<f64>,
     pub settings: Vec<Given>,
@@ -83,7 +82,6 @@ pub struct Number<T> {
 #[derive(Debug, Serialize)]
 pub struct Source {
     pub path: String,
-    #[serde(rename = "says")]
     pub excerpt: String,
 }
 

@@ -1,6 +1,6 @@
 //! What a container uses at one moment: the numbers that its programs read, and the counters of its cgroup.
 
-use crate::inspect::machine::Machine;
+use crate::inspect::numbers::Numbers;
 use crate::inspect::view::View;
 use crate::output::failure::Result;
 use proclens::cgroup::container::Container;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// See the top of this file.
 pub struct Usage {
-    pub machine: Machine,
+    pub numbers: Numbers,
     /// `None` where the cgroup does not count it. The same holds for the other fields.
     pub cpu: Option<Cpu>,
     pub memory: Option<Memory>,
@@ -78,7 +78,7 @@ impl Usage {
         let settings = sources.settings();
         // First, because its moment matters for rates.
         let cpu = Cpu::read(view);
-        let machine = Machine::of(view, &settings)?;
+        let numbers = Numbers::of(view, &settings)?;
         let counted = view.compute(|view, mut arena| {
             let cgroups = cgroups(view, &mut arena)?;
             let cgroups = &cgroups;
@@ -105,7 +105,7 @@ impl Usage {
         view.target().is_there()?;
         let (memory, tasks, io, pressure) = counted.unwrap_or_default();
         Ok(Usage {
-            machine,
+            numbers,
             cpu,
             memory,
             tasks,
@@ -123,7 +123,7 @@ impl Usage {
 
     /// Processes and threads.
     pub fn tasks(&self) -> u64 {
-        self.tasks.unwrap_or(self.machine.load.total)
+        self.tasks.unwrap_or(self.numbers.load.total)
     }
 }
 

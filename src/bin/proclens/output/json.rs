@@ -5,9 +5,9 @@
 pub const REPORT: &str = "\
 JSON, one object. Bytes and seconds; fields may be added; another number in `schema` means that a
 field was removed or changed its meaning:
-  schema         1
+  schema         2
   version        of proclens
-  subject        the target, in words
+  target         the target, in words
   cgroups[]      controller, version (1 or 2), directory, host (true: the host's own, no limit)
   pid_namespace  own, host
   cpus           value: a number
@@ -17,14 +17,15 @@ field was removed or changed its meaning:
   cpu_time       value: user, nice, system, idle, steal, neighbours (their part of steal)
   load           value: averages (of 1, 5, 15 minutes), running, total (threads)
   uptime         value: a number
-  sampler        null if no sampler ever ran; alive, estimated (by readers, no sampler ran), pid,
+  sampler        null if no averages were stored yet; alive, estimated (by readers, no sampler ran), pid,
                  started_seconds (before now; both null if the process is not visible), samples,
                  last_sample_seconds (before now)
   settings[]     name, value, source (environment or a file), used, reason (if not used)
 Each number from cpus to uptime also has
-  rule           quota, cpuset, limit, setting, container, sampler, bridged, host, off
+  rule           quota, cpuset, limit, setting, container, sampler, extrapolated, host,
+                 off
   because[]      the same in sentences, the deciding one first
-  files[]        path, says: the part of the file that matters";
+  files[]        path, excerpt: the part of the file that matters";
 
 /// `show --all --json`.
 pub const CONTAINERS: &str = "\
@@ -36,7 +37,8 @@ JSON of --all, a list of objects. Bytes and seconds; fields may be added:
   cpus           what its programs count
   cpu_percent    over a fifth of a second; 100 is one CPU
   cpu_usage_seconds  CPU time used since the start
-  cpu_seconds    since the start, as in /proc/stat: user, nice, system, idle, steal
+  cpu_seconds    since the start, as in /proc/stat: user, nice, system, idle, steal, neighbours (their part of
+                 steal)
   memory_used    without page cache that was not used lately
   memory_available   as in /proc/meminfo
   memory_limit, swap_used, swap_limit

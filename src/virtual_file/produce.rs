@@ -4,12 +4,10 @@
 use crate::error::{ErrorKind, Failure};
 use crate::procfs::content;
 use crate::procfs::files::{MachineFile, VirtualFile};
-use crate::procfs::render::task_stat;
 use crate::runtime::live::{self, Live};
 use crate::settings::Settings;
 use crate::sys::signals::Blocked;
 use crate::sys::{self, Errno};
-use crate::text::Out;
 use core::ffi::c_int;
 
 /// Renders the content of `virtual_file` and passes it to `take`. `kernel_file` is a descriptor of the
@@ -51,16 +49,10 @@ pub fn with_content<T>(
             take(content::device_stat(kernel, file, own, arena)?)
         }
         VirtualFile::Task(_) => {
-            let start = content::start_ticks(kernel, settings, &mut arena)?;
             let own = arena
                 .read_into(|buffer| sys::read_at(kernel_file, buffer, 0))
                 .map_err(unreadable)?;
-            let mut shifted = Out::new(arena.rest());
-            if !task_stat::render(own, start, &mut shifted) {
-                return Err((ErrorKind::Unreadable, Errno::MALFORMED));
-            }
-            let shifted = shifted.finish();
-            take(shifted.ok_or((ErrorKind::NoMemory, Errno::BUFFER_TOO_SMALL))?)
+            take(content::task_stat(kernel, own, settings, arena)?)
         }
     })
 }

@@ -1,4 +1,4 @@
-//! The machine that a program of the target sees, as numbers. They are parsed from the same texts that the
+//! The numbers that a program of the target sees. They are parsed from the same texts that the
 //! program reads, so they cannot differ from those.
 
 use crate::inspect::view::View;
@@ -14,7 +14,7 @@ const USER_HZ: f64 = 100.0;
 
 /// See the top of this file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Machine {
+pub struct Numbers {
     pub cpus: u32,
     pub memory: Memory,
     pub time: Time,
@@ -58,8 +58,8 @@ pub struct Load {
     pub total: u64,
 }
 
-impl Machine {
-    pub fn of(view: &View, settings: &Settings) -> Result<Machine> {
+impl Numbers {
+    pub fn of(view: &View, settings: &Settings) -> Result<Numbers> {
         let text = |file| {
             let (text, _) = view.text(file, settings)?;
             Ok::<_, Failure>(String::from_utf8_lossy(&text).into_owned())
@@ -80,7 +80,7 @@ impl Machine {
             .compute(|view, mut arena| content::steal_of_quota(view, settings, &mut arena))
             .map_or(time.steal, |ticks| ticks as f64 / USER_HZ);
         time.neighbours = (time.steal - quota).max(0.0);
-        Ok(Machine {
+        Ok(Numbers {
             cpus,
             memory: memory(&text(MachineFile::Meminfo)?),
             time,
