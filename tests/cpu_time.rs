@@ -3,7 +3,8 @@
 
 mod support;
 
-use proclens::cpu_time::{Accounting, HostCounts, MOST_ROWS, SIZE, Sample, TICK_US, size};
+use proclens::cpu_time::format::{SIZE, size};
+use proclens::cpu_time::{Accounting, HostCounts, MOST_ROWS, Sample, TICK_US};
 use proclens::values::{CpuList, CpuPressure, CpuTime, Cpus, PerCpu, Quota};
 use support::Random;
 

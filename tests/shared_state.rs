@@ -655,7 +655,7 @@ fn a_record_of_four_billion_cpus_is_ignored() {
     ] {
         let rows = if cpus > 64 { 1 } else { cpus as usize };
         // Without the checksum at the end; the rows come last.
-        let mut words = vec![0; cpu_time::size(cpus) / 8 - 1];
+        let mut words = vec![0; cpu_time::format::size(cpus) / 8 - 1];
         let first_row = words.len() - rows * 10;
         (words[0], words[1], words[2], words[first_row]) = (magic, cpus, age_us, shown);
         let mut bytes = valid.clone();

@@ -1,127 +1,201 @@
-//! Checks the library's source: the library calls no function that it hooks; hooks name no virtual file; renderers
-//! use only bytes and numbers; imports point downward; every `unsafe` has a SAFETY comment, and every other file
-//! forbids it.
+//! Checks the sources: the library calls no function that it hooks; hooks name no virtual file; renderers
+//! use only bytes and numbers; imports point downward, and no files import each other, in the tool too; each file
+//! of the library without anything unsafe forbids it. (clippy checks that each `unsafe` block has a SAFETY comment.)
 
+use proc_macro2::{TokenStream, TokenTree};
 use proclens::preload::NAMES;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A source file as code, with comments and literals apart.
+/// A word, a literal or a mark of Rust's syntax, with its line.
+struct Token {
+    line: usize,
+    text: String,
+}
+
+impl Token {
+    fn is(&self, text: &str) -> bool {
+        self.text == text
+    }
+
+    fn is_word(&self) -> bool {
+        self.text
+            .starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && !self.text.contains('"')
+    }
+
+    /// The text of a string literal.
+    fn string(&self) -> Option<&str> {
+        let start = self.text.find('"')?;
+        self.text.get(start + 1..self.text.rfind('"')?)
+    }
+}
+
+/// A source file up to its own tests, without comments.
 struct Source {
     name: String,
-    /// Line by line, with comments and the insides of literals blanked.
-    code: Vec<String>,
-    /// The comments, line by line.
-    comments: Vec<String>,
-    /// Each string literal with its line.
-    literals: Vec<(usize, String)>,
+    tokens: Vec<Token>,
 }
 
 impl Source {
     fn new(name: &str, text: &str) -> Source {
-        let (mut code, mut comments) = (vec![String::new()], vec![String::new()]);
-        let mut literals = Vec::new();
-        let bytes: Vec<char> = text.chars().collect();
-        let mut i = 0;
-        let at = |i: usize| bytes.get(i).copied().unwrap_or('\0');
-        while i < bytes.len() {
-            if at(i) == '/' && at(i + 1) == '/' {
-                while i < bytes.len() && at(i) != '\n' {
-                    comments.last_mut().unwrap().push(at(i));
-                    i += 1;
-                }
-            } else if at(i) == '"' {
-                // The marks of a raw string are before the quote.
-                let line = code.last().unwrap();
-                let hashes = line.len() - line.trim_end_matches('#').len();
-                let raw = line.trim_end_matches('#').ends_with('r');
-                let mut literal = String::new();
-                let number = code.len();
-                code.last_mut().unwrap().push('"');
-                i += 1;
-                while i < bytes.len() {
-                    let ends = at(i) == '"' && (1..=hashes).all(|n| at(i + n) == '#');
-                    if ends && (!raw || hashes > 0 || at(i) == '"') {
-                        break;
-                    }
-                    if !raw && at(i) == '\\' {
-                        literal.push(at(i));
-                        i += 1;
-                    }
-                    if at(i) == '\n' {
-                        code.push(String::new());
-                        comments.push(String::new());
-                    }
-                    literal.push(at(i));
-                    i += 1;
-                }
-                code.last_mut().unwrap().push('"');
-                literals.push((number, literal));
-                i += 1;
-            } else if at(i) == '\'' && (at(i + 1) == '\\' || at(i + 2) == '\'') {
-                // A character, not a lifetime.
-                i += if at(i + 1) == '\\' { 3 } else { 2 };
-                while i < bytes.len() && at(i) != '\'' {
-                    i += 1;
-                }
-                code.last_mut().unwrap().push_str("' '");
-                i += 1;
-            } else if at(i) == '\n' {
-                code.push(String::new());
-                comments.push(String::new());
-                i += 1;
-            } else {
-                code.last_mut().unwrap().push(at(i));
-                i += 1;
-            }
-        }
+        let stream = text
+            .parse()
+            .unwrap_or_else(|e| panic!("src/{name} is no Rust: {e}"));
+        let mut tokens = Vec::new();
+        flatten(stream, &mut tokens);
+        let tests = tokens.windows(7).position(|w| text_of(w) == "#[cfg(test)]");
+        tokens.truncate(tests.unwrap_or(tokens.len()));
         Source {
             name: name.to_owned(),
-            code,
-            comments,
-            literals,
+            tokens,
         }
     }
 
-    /// The lines of code up to the file's own tests.
-    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let lines = self.code.iter().enumerate();
-        lines
-            .take_while(|(_, line)| !line.contains("#[cfg(test)]"))
-            .map(|(i, line)| (i + 1, line.as_str()))
+    /// The places of a word. A lifetime of that name does not count.
+    fn uses(&self, word: &str) -> impl Iterator<Item = usize> {
+        (0..self.tokens.len())
+            .filter(move |i| self.tokens[*i].is(word) && !self.text(i.wrapping_sub(1)).eq("'"))
     }
 
-    fn end(&self) -> usize {
-        self.lines().count()
+    /// The text of a token; empty beyond the end.
+    fn text(&self, i: usize) -> &str {
+        self.tokens.get(i).map_or("", |token| &token.text)
     }
 
-    fn uses(&self, word: &str) -> impl Iterator<Item = (usize, &str)> {
-        self.lines()
-            .filter(move |(_, line)| words(line).any(|w| w == word))
+    /// True if the tokens from `i` on are `marks`.
+    fn has(&self, i: usize, marks: &[&str]) -> bool {
+        marks
+            .iter()
+            .enumerate()
+            .all(|(n, mark)| self.text(i + n) == *mark)
+    }
+
+    /// The place behind the group of braces that opens at `open`.
+    fn end_of_group(&self, open: usize) -> usize {
+        let mut depth = 0;
+        for (i, token) in self.tokens.iter().enumerate().skip(open) {
+            match token.text.as_str() {
+                "{" => depth += 1,
+                "}" => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                return i;
+            }
+        }
+        self.tokens.len()
+    }
+
+    /// The paths that `use` and expressions name from `root` on (`crate`, `super`), each with its line:
+    /// `use crate::a::{b, c::d}` has `a::b` and `a::c::d`.
+    fn paths(&self, root: &str) -> Vec<(usize, Vec<&str>)> {
+        let mut found = Vec::new();
+        for i in self.uses(root) {
+            if self.has(i + 1, &[":", ":"]) {
+                self.paths_at(i + 3, &mut Vec::new(), &mut found);
+            } else if root == "use" {
+                self.paths_at(i + 1, &mut Vec::new(), &mut found);
+            }
+        }
+        found
+    }
+
+    /// Adds the paths that begin at `i`, behind `before`. Returns the place behind them.
+    fn paths_at<'s>(
+        &'s self,
+        mut i: usize,
+        before: &mut Vec<&'s str>,
+        found: &mut Vec<(usize, Vec<&'s str>)>,
+    ) -> usize {
+        if self.has(i, &["{"]) {
+            let end = self.end_of_group(i);
+            i += 1;
+            while i < end {
+                i = self.paths_at(i, before, found).max(i + 1);
+            }
+            return end + 1;
+        }
+        if !self.tokens.get(i).is_some_and(Token::is_word) {
+            return i;
+        }
+        before.push(self.text(i));
+        let is_word = |i: usize| self.tokens.get(i).is_some_and(Token::is_word);
+        let goes_on = self.has(i + 1, &[":", ":"]) && (self.has(i + 3, &["{"]) || is_word(i + 3));
+        let next = if goes_on {
+            self.paths_at(i + 3, before, found)
+        } else {
+            found.push((self.tokens[i].line, before.clone()));
+            i + 1
+        };
+        before.pop();
+        next
     }
 }
 
-/// Identifiers.
-fn words(line: &str) -> impl Iterator<Item = &str> {
-    line.split(|c: char| !c.is_alphanumeric() && c != '_')
-        .filter(|w| !w.is_empty())
+/// The tokens with those of their groups, without the text of comments.
+fn flatten(stream: TokenStream, tokens: &mut Vec<Token>) {
+    for tree in stream {
+        let mut push = |text: &str, span: proc_macro2::Span| {
+            tokens.push(Token {
+                line: span.start().line,
+                text: text.to_owned(),
+            });
+        };
+        match tree {
+            TokenTree::Group(group) => {
+                let is_comment = group.stream().to_string().starts_with("doc =");
+                let (open, close) = match group.delimiter() {
+                    proc_macro2::Delimiter::Parenthesis => ("(", ")"),
+                    proc_macro2::Delimiter::Brace => ("{", "}"),
+                    proc_macro2::Delimiter::Bracket => ("[", "]"),
+                    proc_macro2::Delimiter::None => ("", ""),
+                };
+                push(open, group.span_open());
+                if !is_comment {
+                    flatten(group.stream(), tokens);
+                }
+                tokens.push(Token {
+                    line: group.span_close().start().line,
+                    text: close.to_owned(),
+                });
+            }
+            TokenTree::Punct(mark) => push(&mark.to_string(), mark.span()),
+            other => push(&other.to_string(), other.span()),
+        }
+    }
+}
+
+fn text_of(tokens: &[Token]) -> String {
+    tokens.iter().map(|token| token.text.as_str()).collect()
 }
 
 /// The library's files: all but the tool's.
 fn library() -> Vec<Source> {
+    let mut files = sources("src");
+    files.retain(|source| !source.name.starts_with("bin/"));
+    files
+}
+
+/// The tool's files.
+fn tool() -> Vec<Source> {
+    sources("src/bin/proclens")
+}
+
+/// The files below a folder. Their names are relative to the folder.
+fn sources(folder: &str) -> Vec<Source> {
     fn walk(directory: &Path, into: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                if path.file_name().unwrap() != "bin" {
-                    walk(&path, into);
-                }
+                walk(&path, into);
             } else if path.extension().is_some_and(|e| e == "rs") {
                 into.push(path);
             }
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut paths = Vec::new();
     walk(&root, &mut paths);
     paths.sort();
@@ -137,50 +211,49 @@ fn library() -> Vec<Source> {
 
 /// Calls of functions that are hooked, other than by the address behind the hook.
 fn calls_of_hooked(source: &Source) -> Vec<String> {
-    let hooked = |word: &str| NAMES.iter().any(|(name, _)| *name == word);
     let is_type = |word: &str| ["stat", "stat64", "sysinfo", "statx"].contains(&word);
+    let hooked = |word: &str| NAMES.iter().any(|(name, _)| *name == word);
     let mut found = Vec::new();
-    let mut foreign = false;
-    for (number, line) in source.lines() {
-        let mut say = |what: &str| found.push(format!("src/{}:{number}: {what}", source.name));
+    let mut say = |i: usize, what: &str| {
+        let line = source.tokens[i].line;
+        found.push(format!("src/{}:{line}: {what}", source.name));
+    };
+    for i in source.uses("libc") {
         // libc::open(…), or libc::open as a value; libc::stat and others are types as well.
-        for (i, _) in line.match_indices("libc::") {
-            let rest = &line[i + "libc::".len()..];
-            let word = words(rest).next().unwrap_or("");
-            let after = rest[word.len().min(rest.len())..].trim_start();
-            if rest.starts_with(word)
-                && hooked(word)
-                && (!is_type(word) || after.starts_with('(') && !line.contains("fn "))
-            {
-                say(&format!("calls {word}"));
-            }
-            let imports = |word: &str| hooked(word) && !is_type(word);
-            if rest.starts_with('{') && words(rest).any(imports) {
-                say("imports a hooked function");
-            }
+        let word = source.text(i + 3);
+        if !source.has(i + 1, &[":", ":"]) {
+            continue;
         }
-        if line.contains("extern \"\"") && line.trim_end().ends_with('{') && !line.contains(" fn ")
-        {
-            foreign = true;
-        } else if line.trim() == "}" {
-            foreign = false;
+        if word == "{" {
+            let list = &source.tokens[i..source.end_of_group(i + 3)];
+            if list.iter().any(|t| hooked(&t.text) && !is_type(&t.text)) {
+                say(i, "imports a hooked function");
+            }
+        } else if hooked(word) && (!is_type(word) || source.has(i + 4, &["("])) {
+            say(i, &format!("calls {word}"));
         }
-        if foreign && line.trim_start().contains("fn ") {
-            let name = line.split("fn ").nth(1).and_then(|l| words(l).next());
-            if name.is_some_and(hooked) {
-                say("declares a hooked function");
+    }
+    for i in source.uses("extern") {
+        if source.has(i + 1, &["\"C\"", "{"]) {
+            let declared = i + 2..source.end_of_group(i + 2);
+            for at in declared.filter(|at| source.has(*at, &["fn"])) {
+                if hooked(source.text(at + 1)) {
+                    say(at, "declares a hooked function");
+                }
             }
         }
-        if words(line).any(|w| w == "std") && line.contains("std::") {
-            say("uses std, whose files are libc's");
-        }
+    }
+    for i in source
+        .uses("std")
+        .filter(|i| source.has(i + 1, &[":", ":"]))
+    {
+        say(i, "uses std, whose files are libc's");
     }
     found
 }
 
 /// File names in a file that must contain none.
 fn file_names(source: &Source) -> Vec<String> {
-    let end = source.end();
     // `cpu`, `memory` and `io` are pressure's files, and ordinary words.
     let names: Vec<&str> = proclens::procfs::files::MachineFile::ALL
         .iter()
@@ -188,10 +261,10 @@ fn file_names(source: &Source) -> Vec<String> {
         .map(|file| std::str::from_utf8(file.last()).unwrap())
         .collect();
     let is_name = |text: &str| text.len() > 1 && text.contains('/') || names.contains(&text);
-    let literals = source.literals.iter();
-    literals
-        .filter(|(line, text)| *line <= end && is_name(text))
-        .map(|(line, text)| format!("src/{}:{line}: names {text:?}", source.name))
+    let tokens = source.tokens.iter();
+    tokens
+        .filter(|token| token.string().is_some_and(is_name))
+        .map(|token| format!("src/{}:{}: names {}", source.name, token.line, token.text))
         .collect()
 }
 
@@ -208,53 +281,18 @@ fn impure(source: &Source) -> Vec<String> {
         "sampler",
         "static",
     ];
-    let mut found = Vec::new();
-    for word in forbidden {
-        for (line, _) in source.uses(word) {
-            found.push(format!("src/{}:{line}: uses {word}", source.name));
-        }
-    }
-    // A `'static` lifetime is no state.
-    found.retain(|f| {
-        !f.ends_with("uses static") || {
-            let line: usize = f.split(':').nth(1).unwrap().parse().unwrap();
-            !source.code[line - 1].contains("'static")
-        }
-    });
-    found
+    let places = |word| source.uses(word).map(move |i| (i, word));
+    forbidden
+        .into_iter()
+        .flat_map(places)
+        .map(|(i, word)| format!("src/{}:{}: uses {word}", source.name, source.tokens[i].line))
+        .collect()
 }
 
-/// `unsafe` blocks and impls without a `SAFETY:` comment right above their statement.
-fn unexplained(source: &Source) -> Vec<String> {
-    let mut found = Vec::new();
-    for (number, line) in source.lines() {
-        let opens = ["unsafe {", "unsafe impl", "unsafe{"]
-            .iter()
-            .any(|o| line.contains(o));
-        if !opens {
-            continue;
-        }
-        // Go up through the statement that contains the block, to the comment above it.
-        let mut explained = source.comments[number - 1].contains("SAFETY:");
-        let mut above = number - 1;
-        for _ in 0..16 {
-            if explained || above == 0 {
-                break;
-            }
-            let code = source.code[above - 1].trim();
-            let comment = &source.comments[above - 1];
-            explained = comment.contains("SAFETY:");
-            let ends_a_statement = code.ends_with(';') || code == "}" || code.is_empty();
-            if ends_a_statement && comment.is_empty() {
-                break;
-            }
-            above -= 1;
-        }
-        if !explained {
-            found.push(format!("src/{}:{number}: no SAFETY line", source.name));
-        }
-    }
-    found
+/// True if the file forbids unsafe code.
+fn forbids_unsafe(source: &Source) -> bool {
+    let attribute = ["#", "!", "[", "forbid", "(", "unsafe_code", ")", "]"];
+    source.uses("#").any(|i| source.has(i, &attribute))
 }
 
 /// Files without anything unsafe that do not forbid it.
@@ -262,10 +300,7 @@ fn unforbidden(source: &Source) -> Vec<String> {
     // The attribute in a module's root would hold for the files below it, some of which need `unsafe`.
     let root = source.name == "lib.rs" || source.name.ends_with("mod.rs");
     let needs = source.uses("unsafe").next().is_some();
-    let forbids = source
-        .lines()
-        .any(|(_, line)| line.contains("#![forbid(unsafe_code)]"));
-    match (needs, forbids) {
+    match (needs, forbids_unsafe(source)) {
         (false, false) if !root => vec![format!(
             "src/{}: has nothing unsafe and does not forbid it",
             source.name
@@ -335,7 +370,7 @@ fn pure_files_do_no_io() {
     none(found);
     for source in pure.iter().filter(|s| !s.name.ends_with("mod.rs")) {
         assert!(
-            source.lines().any(|(_, l)| l == "#![forbid(unsafe_code)]"),
+            forbids_unsafe(source),
             "src/{} may hold unsafe code",
             source.name
         );
@@ -361,35 +396,25 @@ const LAYERS: [&[&str]; 14] = [
     &["virtual_file"],
 ];
 
-/// The layer of a module; the entry points stand above all layers.
-fn layer(module: &str) -> usize {
-    let found = LAYERS.iter().position(|layer| layer.contains(&module));
-    found.unwrap_or(LAYERS.len())
-}
+/// The layers of `src/bin/proclens`, from the bottom up.
+const TOOL_LAYERS: [&[&str]; 4] = [&["output"], &["inspect"], &["commands"], &["cli"]];
 
-/// Imports of a layer above the file's own, or of another entry point.
-fn upward_imports(source: &Source) -> Vec<String> {
+/// Imports of a layer above the file's own, or of another entry point: the entry points stand above all layers.
+fn upward_imports(source: &Source, layers: &[&[&str]]) -> Vec<String> {
+    let layer = |module: &str| {
+        let found = layers.iter().position(|layer| layer.contains(&module));
+        found.unwrap_or(layers.len())
+    };
     let own = source.name.split('/').next().unwrap();
     let own = own.strip_suffix(".rs").unwrap_or(own);
-    let mut found = Vec::new();
-    if own == "lib" {
-        return found;
+    if ["lib", "main"].contains(&own) {
+        return Vec::new();
     }
-    for (number, line) in source.lines() {
-        for (at, _) in line.match_indices("crate::") {
-            let rest = &line[at + "crate::".len()..];
-            let modules: Vec<&str> = match rest.strip_prefix('{') {
-                Some(list) => list
-                    .split(',')
-                    .filter_map(|item| words(item).next())
-                    .collect(),
-                None => words(rest).next().into_iter().collect(),
-            };
-            for module in modules {
-                if module != own && layer(module) >= layer(own) {
-                    found.push(format!("src/{}:{number}: uses {module}", source.name));
-                }
-            }
+    let mut found = Vec::new();
+    for (line, path) in source.paths("crate") {
+        let module = path[0];
+        if module != own && layer(module) >= layer(own) {
+            found.push(format!("src/{}:{line}: uses {module}", source.name));
         }
     }
     found
@@ -397,12 +422,90 @@ fn upward_imports(source: &Source) -> Vec<String> {
 
 #[test]
 fn imports_point_downward() {
-    none(library().iter().flat_map(upward_imports).collect());
+    let upward = |files: Vec<Source>, layers: &[&[&str]]| {
+        none(
+            files
+                .iter()
+                .flat_map(|s| upward_imports(s, layers))
+                .collect(),
+        );
+    };
+    upward(library(), &LAYERS);
+    upward(tool(), &TOOL_LAYERS);
+}
+
+/// The module of a file, as a path: `cgroup/cpu.rs` is `cgroup::cpu`.
+fn module_of(name: &str) -> Vec<&str> {
+    let name = name.strip_suffix(".rs").unwrap_or(name);
+    let mut path: Vec<&str> = name.split('/').collect();
+    if ["mod", "lib", "main"].contains(path.last().unwrap()) {
+        path.pop();
+    }
+    path
+}
+
+/// The numbers of the files that each file imports.
+fn imports(files: &[Source]) -> Vec<Vec<usize>> {
+    let numbers: BTreeMap<Vec<&str>, usize> = files
+        .iter()
+        .enumerate()
+        .map(|(i, source)| (module_of(&source.name), i))
+        .collect();
+    files
+        .iter()
+        .enumerate()
+        .map(|(own, source)| {
+            let module = module_of(&source.name);
+            let above = &module[..module.len().saturating_sub(1)];
+            let paths = [("crate", &[][..]), ("super", above), ("use", &module)];
+            let paths = paths.iter().flat_map(|(root, start)| {
+                let paths = source.paths(root).into_iter();
+                paths.map(|(_, path)| [start.to_vec(), path].concat())
+            });
+            // The longest part of a path that is a file.
+            let file = |path: Vec<&str>| {
+                let mut parts = (1..=path.len()).rev();
+                parts.find_map(|length| numbers.get(&path[..length]).copied())
+            };
+            paths.filter_map(file).filter(|i| *i != own).collect()
+        })
+        .collect()
+}
+
+/// Groups of files of which each imports, over others of the group, each other.
+fn cycles(files: &[Source]) -> Vec<String> {
+    let imports = imports(files);
+    let reached = |from: usize| {
+        let mut seen = vec![false; files.len()];
+        let mut left = imports[from].clone();
+        while let Some(i) = left.pop() {
+            if !std::mem::replace(&mut seen[i], true) {
+                left.extend(&imports[i]);
+            }
+        }
+        seen
+    };
+    let reached: Vec<_> = (0..files.len()).map(reached).collect();
+    let mut found: Vec<String> = (0..files.len())
+        .map(|i| {
+            let is_in_cycle = |j: &usize| reached[i][*j] && reached[*j][i];
+            let group = (0..files.len()).filter(is_in_cycle);
+            group
+                .map(|j| files[j].name.as_str())
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .filter(|group| !group.is_empty())
+        .collect();
+    found.sort();
+    found.dedup();
+    found
 }
 
 #[test]
-fn every_unsafe_block_has_a_safety_comment() {
-    none(library().iter().flat_map(unexplained).collect());
+fn no_files_import_each_other() {
+    none(cycles(&library()));
+    none(cycles(&tool()));
 }
 
 #[test]
@@ -435,7 +538,7 @@ fn the_rules_can_fail() {
         0
     );
 
-    let layered = |name: &str, text: &str| count(upward_imports(&Source::new(name, text)));
+    let layered = |name: &str, text: &str| count(upward_imports(&Source::new(name, text), &LAYERS));
     assert_eq!(layered("cgroup/cpu.rs", "use crate::procfs::files;"), 1);
     assert_eq!(
         layered("cgroup/cpu.rs", "use crate::{cpu_time, runtime};"),
@@ -443,19 +546,21 @@ fn the_rules_can_fail() {
     );
     assert_eq!(layered("cgroup/cpu.rs", "use crate::{cgroup, text};"), 0);
     assert_eq!(layered("preload/open.rs", "use crate::run::x;"), 1);
+    let many = "use crate::{\n    cpu_time,\n    runtime::{cache, live},\n};";
+    assert_eq!(layered("cgroup/cpu.rs", many), 2);
+
+    let circle = |texts: [(&str, &str); 3]| {
+        count(cycles(&texts.map(|(name, text)| Source::new(name, text))))
+    };
+    let root = ("a/mod.rs", "mod b;\npub use b::{B, c};");
+    let other = ("d.rs", "use crate::a::b::B;");
+    assert_eq!(circle([root, ("a/b.rs", "use super::A;"), other]), 1);
+    assert_eq!(circle([root, ("a/b.rs", "use crate::d::D;"), other]), 1);
+    assert_eq!(circle([root, ("a/b.rs", "use crate::e::E;"), other]), 0);
 
     assert_eq!(count(impure(&bad("use crate::sys::open;"))), 1);
     assert_eq!(count(impure(&bad("static STATE: u8 = 0;"))), 1);
     assert_eq!(count(impure(&bad("fn a() -> &'static [u8] {}"))), 0);
-
-    assert_eq!(
-        count(unexplained(&bad("fn a() {\n    unsafe { b() };\n}"))),
-        1
-    );
-    let second = "// SAFETY: a.\nunsafe { a() };\nunsafe { b() };";
-    assert_eq!(count(unexplained(&bad(second))), 1);
-    let fine = "// SAFETY: a.\nlet x =\n    unsafe { a() };";
-    assert_eq!(count(unexplained(&bad(fine))), 0);
 
     assert_eq!(count(unforbidden(&bad("fn a() {}"))), 1);
     assert_eq!(count(unforbidden(&bad("unsafe fn a() {}"))), 0);

@@ -19,10 +19,9 @@
 #![forbid(unsafe_code)]
 
 mod checksum;
-mod format;
+pub mod format;
 
 pub(crate) use checksum::Checksum;
-pub use format::{MOST_CPUS, SIZE, size};
 
 use core::num::NonZero;
 

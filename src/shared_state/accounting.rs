@@ -1,9 +1,9 @@
 //! The CPU-time accounting in the state: how a process continues what others reported.
 #![forbid(unsafe_code)]
 
-use super::Store;
 use super::file::{ACCOUNTING_LOCK, StateFile, lock_soon, read_at, write_at};
 use super::record;
+use super::store::Store;
 use crate::cpu_time::{Accounting, Joined, OVERTAKEN_US, Sample};
 use crate::mem::Arena;
 use crate::sys::process::{effective_user, unlock};

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::record;
-use super::{DIRECTORIES, PATH, Store};
+use super::store::{DIRECTORIES, PATH, Store};
 use crate::sys::directory::terminated;
 use crate::sys::process::{Lock, change_mode, effective_user, let_others_run, try_lock_write};
 use crate::sys::{self, Errno, Fd};

@@ -6,8 +6,10 @@
 //! newer result. So every result that was reported is contained in each later one, also if a thread is
 //! stopped in the middle.
 
-use super::{REPEAT_US, Store};
-use crate::cpu_time::{Accounting, SIZE, Sample};
+use super::accounting::REPEAT_US;
+use super::store::Store;
+use crate::cpu_time::format::SIZE;
+use crate::cpu_time::{Accounting, Sample};
 use crate::mem::{Arena, TryCell, Zeroed};
 use crate::sys::Errno;
 use crate::sys::process::let_others_run;

@@ -39,7 +39,7 @@ pub const CLAIM_SIZE: usize = (HEAD + 2 + 1) * 8;
 /// See [`CLAIM_SIZE`].
 pub const LOAD_SIZE: usize = (HEAD + SAMPLE + 1) * 8;
 /// The most bytes of an accounting record: a head with a checksum of its own, then the accounting.
-pub const ACCOUNTING_SIZE: usize = ACCOUNTING_HEAD_SIZE + cpu_time::SIZE;
+pub const ACCOUNTING_SIZE: usize = ACCOUNTING_HEAD_SIZE + cpu_time::format::SIZE;
 const ACCOUNTING_HEAD_SIZE: usize = (HEAD + 2 + 1) * 8;
 /// Bytes of a record of tracked threads.
 pub const TRACKED_SIZE: usize = (HEAD + 4 + PUBLISHED + 1) * 8;
@@ -440,7 +440,7 @@ pub struct StoredAccounting<'b> {
 
 /// Bytes of the record of an accounting with this many CPUs.
 pub fn accounting_size(cpus: u64) -> usize {
-    ACCOUNTING_HEAD_SIZE.saturating_add(cpu_time::size(cpus))
+    ACCOUNTING_HEAD_SIZE.saturating_add(cpu_time::format::size(cpus))
 }
 
 /// Finds the newest accounting, with any key. `slots` holds the beginnings of the records in the state file

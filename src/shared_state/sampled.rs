@@ -2,9 +2,9 @@
 //! tracks.
 #![forbid(unsafe_code)]
 
-use super::Store;
 use super::file::{CLAIM_LOCK, SAMPLER_LOCK, read_at, trusted, write_at};
 use super::record::{self, Identity, Sampled};
+use super::store::Store;
 use crate::load::average::{Averages, PERIOD_US};
 use crate::load::tasks::Tracked;
 use crate::sys::process::{Lock, try_lock_write, unlock};

@@ -1,7 +1,8 @@
 //! Removes the state files of containers that have ended.
 #![forbid(unsafe_code)]
 
-use super::{PATH, Store, record};
+use super::record;
+use super::store::{PATH, Store};
 use crate::sys::directory::{each_entry_in, open_directory, terminated};
 use crate::sys::{self, Fd};
 use crate::text::decimal;

@@ -3,13 +3,14 @@
 //! [`cli`] defines the command line. Each command has one file or folder. An [`inspect::target`] says which container
 //! a command shows. An [`inspect::view`] reads that container with the library's code.
 #![cfg_attr(not(test), no_main)]
+#![warn(clippy::undocumented_unsafe_blocks)]
 
 mod cli;
 mod commands;
 mod inspect;
 mod output;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, Command, Whose};
 use commands::{
     check, env, explain, export, generate, inject, install, metrics, run, show, show_all, watch,
@@ -127,7 +128,7 @@ fn dispatch(command: Command, out: &mut dyn std::io::Write) -> Result<u8> {
         Command::Run { notify, command } => return Ok(run::run(notify, &command)),
         Command::Export { directory, every } => export::run(&directory, every)?,
         Command::Sampler => sample()?,
-        Command::Generate { directory } => generate::run(&directory)?,
+        Command::Generate { directory } => generate::run(Cli::command(), &directory)?,
     }
     out.flush()?;
     Ok(0)

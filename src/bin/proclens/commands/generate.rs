@@ -1,9 +1,8 @@
 //! Man pages and completions, from the definition of the command line.
 
-use crate::cli::Cli;
 use crate::output::failure::{Failure, Result};
+use clap::Command;
 use clap::builder::Resettable;
-use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
@@ -12,13 +11,13 @@ use proclens::settings::NAMES;
 use std::fs;
 use std::path::Path;
 
-/// Writes `man/*.1`, and `completions/` as bash, fish and zsh look for them.
-pub fn run(directory: &Path) -> Result<()> {
+/// Writes `man/*.1` of the command line `cli`, and `completions/` as bash, fish and zsh look for them.
+pub fn run(mut cli: Command, directory: &Path) -> Result<()> {
     let (man, completions) = (directory.join("man"), directory.join("completions"));
     for made in [&man, &completions] {
         fs::create_dir_all(made).map_err(|error| Failure::of_file(made, &error))?;
     }
-    let mut command = Cli::command().disable_help_subcommand(true);
+    let mut command = cli.clone().disable_help_subcommand(true);
     command.build();
     let commands = command.get_subcommands().filter(|sub| !sub.is_hide_set());
     for sub in commands {
@@ -26,7 +25,7 @@ pub fn run(directory: &Path) -> Result<()> {
     }
     page(&command, &settings(), &man)?;
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
-        clap_complete::generate_to(shell, &mut Cli::command(), "proclens", &completions)
+        clap_complete::generate_to(shell, &mut cli, "proclens", &completions)
             .map_err(|error| Failure::of_file(&completions, &error))?;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! `proclens install --to DIR`: copies the library and the tool into a directory, for an init container
 //! that has no shell and runs as any user.
 
-use super::LIBRARY;
+use super::preload_file::LIBRARY;
 use crate::output::failure::{Failure, Result};
 use crate::output::style::GOOD;
 use std::fs;

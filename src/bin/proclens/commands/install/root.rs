@@ -1,6 +1,6 @@
 //! The root directory that install changes, and the files that it writes there.
 
-use super::quoted;
+use super::preload_file::quoted;
 use crate::output::failure::{Failure, Result};
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -1,6 +1,6 @@
 //! Tests whether programs of a root directory load the library without printing anything.
 
-use super::LIBRARY;
+use super::preload_file::LIBRARY;
 use super::root::Root;
 use crate::inspect::elf::{self, Elf, File, Libc};
 use crate::output::failure::{Failure, Result, reason};
