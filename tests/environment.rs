@@ -92,7 +92,16 @@ fn a_wiped_environment_keeps_the_preload_and_all_settings() {
     if !has_python {
         skipped("no python3 here");
     }
-    let shells = scripts.map(|script| ["bash", "-c", script]);
+    // A root directory of which no package was configured has no rules for `su`.
+    let su = container.program(&["su", "-", "nobody", "-s", "/bin/sh", "-c", ":"]);
+    let has_su = su.output().status == Some(0);
+    if !has_su {
+        skipped("su does not work here");
+    }
+    let scripts = scripts
+        .iter()
+        .filter(|script| has_su || !script.contains("su -"));
+    let shells: Vec<_> = scripts.map(|script| ["bash", "-c", script]).collect();
     let pythons = python.map(|script| ["python3", "-c", script]);
     let all = shells.iter().chain(pythons.iter().filter(|_| has_python));
     for words in all {
@@ -193,7 +202,7 @@ fn other_preloads_stay() {
 fn a_preload_file_needs_no_variable() {
     needs_containers!();
     let file = format!(
-        "mount -t tmpfs tmpfs /mnt; cp -a /etc/passwd /etc/ld.so.cache /mnt; mount --bind /mnt /etc; \
+        "mount -t tmpfs tmpfs /mnt; cp -a /etc/passwd /mnt; cp -a /etc/ld.so.cache /mnt || true; mount --bind /mnt /etc; \
          echo {} >/etc/ld.so.preload",
         library().display()
     );

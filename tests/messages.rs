@@ -5,8 +5,8 @@ mod support;
 
 use support::{Container, Output, Plan};
 
-/// The memory controller's directory without any file.
-const NO_FILES: &str = "mount -t tmpfs none $MEMORY";
+/// A file of the memory controller that cannot be read.
+const UNREADABLE: &str = "mount --bind /proc/1/mem $MEMORY/memory.stat";
 /// A file with nothing in it.
 const EMPTY_STAT: &str = "mount --bind /dev/null $MEMORY/memory.stat";
 
@@ -19,7 +19,7 @@ fn run(container: &Container, log: &str, words: &[&str]) -> Output {
 fn a_message_names_the_file_the_reason_and_the_remedy() {
     needs_containers!();
     for (setup, reason) in [
-        (NO_FILES, "cannot read "),
+        (UNREADABLE, "cannot read "),
         (EMPTY_STAT, "unexpected content in "),
     ] {
         let container = Plan::usual().setup(setup).start();
@@ -61,7 +61,7 @@ fn no_message_about_the_hosts_time() {
 #[test]
 fn no_message_in_a_data_file() {
     needs_containers!();
-    let container = Plan::usual().setup(NO_FILES).start();
+    let container = Plan::usual().setup(UNREADABLE).start();
     for (script, shown) in [
         ("head -n 1 /proc/meminfo >/dev/null 2>/dev/shm/d", true),
         ("exec 2>/dev/shm/d; read -r a </proc/meminfo", false),
@@ -87,7 +87,7 @@ fn no_message_in_a_data_file() {
 #[test]
 fn no_message_ends_or_stops_a_program() {
     needs_containers!();
-    let container = Plan::usual().setup(NO_FILES).start();
+    let container = Plan::usual().setup(UNREADABLE).start();
     let without_reader =
         "exec 3>&1; { sleep 0.3; head -n 1 /proc/meminfo 2>&1 >&3; echo $? >&3; } | true";
     let full = "$^F = 255; pipe(R, W); use Fcntl; fcntl(W, F_SETFL, O_NONBLOCK | O_WRONLY); \
@@ -111,8 +111,10 @@ fn no_message_ends_or_stops_a_program() {
 #[test]
 fn messages_by_the_settings_file() {
     needs_containers!();
-    let conf = "mount -t tmpfs none /mnt; cp -a /etc/passwd /etc/ld.so.cache /mnt; mount --bind /mnt /etc; echo 'log = warn' >/etc/proclens.conf";
-    let container = Plan::usual().setup(&format!("{NO_FILES}; {conf}")).start();
+    let conf = "mount -t tmpfs none /mnt; cp -a /etc/passwd /mnt; cp -a /etc/ld.so.cache /mnt || true; mount --bind /mnt /etc; echo 'log = warn' >/etc/proclens.conf";
+    let container = Plan::usual()
+        .setup(&format!("{UNREADABLE}; {conf}"))
+        .start();
     let words = [
         "bash",
         "-c",

@@ -24,7 +24,13 @@ fn small() -> Container {
 }
 
 fn busybox() -> Option<PathBuf> {
-    let found = fetched("busybox-static/bin/busybox", "/nonexistent");
+    // The arm64 VM has only this busybox, which is static.
+    let installed = if cfg!(target_arch = "aarch64") {
+        "/usr/bin/busybox"
+    } else {
+        "/nonexistent"
+    };
+    let found = fetched("busybox-static/bin/busybox", installed);
     if found.is_none() {
         skipped("no static busybox (tests/support/fetch)");
     }
@@ -1033,7 +1039,8 @@ fn unusual_programs_see_the_container() {
     };
     let container = small();
     let run = |words: &str| {
-        let script = format!("exec timeout -k 1 60 $tool run -- $program {words}");
+        let limit = 60 * support::PATIENCE;
+        let script = format!("exec timeout -k 1 {limit} $tool run -- $program {words}");
         shell(&container, &script, &[("program", text(&program))])
     };
     for what in [
@@ -1126,7 +1133,7 @@ fn a_stopped_server_delays_no_call() {
     let container = small();
     let script = "
         d=$(mktemp -d)
-        timeout -k 1 30 $tool run -- $reader load 1500 >$d/out & time=$!
+        timeout -k 1 30 $tool run -- $reader load $load >$d/out & time=$!
         i=0; until guard=$(cat /proc/$time/task/$time/children | tr -d ' ') && server=$(cat /proc/$guard/task/$guard/children 2>/dev/null | tr -d ' ') && [ -n \"$server\" ]; do
           [ $((i += 1)) -lt 100 ] || exit 9; sleep 0.05; done
         sleep 0.1; kill -STOP $server
@@ -1134,7 +1141,9 @@ fn a_stopped_server_delays_no_call() {
         after=$(sed -n 's/^voluntary_ctxt_switches:.//p' /proc/$guard/status); stopped=$((after > before + 20))
         kill -CONT $server; sleep 0.2; kill -STOP $server
         wait $time; echo $? $stopped; cat $d/out; rm -r $d";
-    let seen = shell(&container, script, &[("reader", text(&reader))]).text();
+    let load = (1500 * support::PATIENCE).to_string();
+    let values = [("reader", text(&reader)), ("load", &load)];
+    let seen = shell(&container, script, &values).text();
     // 1: the program continued while the server was stopped.
     assert!(
         seen.starts_with("0 1\n") && seen.contains("failures 0"),

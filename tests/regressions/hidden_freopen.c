@@ -1,5 +1,5 @@
-/* freopen of a file of a hidden CPU fails as for a file that does not exist: libc decides about the stream, and the
- * program closes what it may close. */
+/* freopen of a file of a hidden CPU fails as for a file that does not exist: libc decides about the stream. (musl and
+ * glibc from 2.38 on have then freed it.) */
 #include "regression.h"
 
 int main(void) {
@@ -11,11 +11,7 @@ int main(void) {
 		errno = 0;
 		FILE *other = freopen(paths[i], "r", file);
 		if (other || errno != ENOENT) fail("%s: %s, errno %d", paths[i], other ? "opened" : "not opened", errno);
-#ifdef __GLIBC__
-		/* musl has closed it. */
-		must(fclose(file) == EOF || errno == EBADF);
-#endif
-		/* Its memory was freed, or the allocator would report it. */
+		/* The allocator reports a stream that was freed twice. */
 		void *more[8];
 		for (int k = 0; k < 8; k++) must((more[k] = malloc(100 * k + 50)));
 		for (int k = 0; k < 8; k++) free(more[k]);

@@ -862,6 +862,9 @@ pub fn field(text: &str, name: &str) -> f64 {
         .unwrap_or_else(|_| panic!("{name} is no number in {text}"))
 }
 
+/// How many times longer a test of seconds may take: tests for arm64 usually run in an emulated machine.
+pub const PATIENCE: u64 = if cfg!(target_arch = "aarch64") { 6 } else { 1 };
+
 /// Builds `tests/regressions/NAME` with `compiler`, once for each version of its source and set of options.
 pub fn c_program(name: &str, compiler: &str, options: &[&str]) -> Option<PathBuf> {
     compiler_there(compiler)?;
@@ -887,8 +890,11 @@ pub fn c_program(name: &str, compiler: &str, options: &[&str]) -> Option<PathBuf
         return Some(built);
     }
     let unfinished = built.with_extension(std::process::id().to_string());
+    // On arm64 gcc's helpers for atomic operations call a function that only glibc has.
+    let atomics = cfg!(target_arch = "aarch64").then_some("-mno-outline-atomics");
     let output = Command::new(compiler)
         .args(["-O1", "-Wall", "-Wextra", "-pthread"])
+        .args(atomics)
         .args(options)
         .arg("-o")
         .arg(&unfinished)
@@ -948,8 +954,11 @@ fn compiler_there(compiler: &str) -> Option<()> {
 pub fn fetched(name: &str, installed: &str) -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
     let tools = target.canonicalize().ok()?.join("test-tools");
-    [plain_directory(tools).join(name), PathBuf::from(installed)]
+    // They are fetched for x86-64.
+    let fetched = cfg!(target_arch = "x86_64").then(|| plain_directory(tools).join(name));
+    fetched
         .into_iter()
+        .chain([PathBuf::from(installed)])
         .find_map(|path| {
             let canonical = path.canonicalize().ok()?;
             Some(if separates(&canonical) {
