@@ -1435,6 +1435,7 @@ impl Drop for Docker {
 
 /// The figures of `docker stats` for two containers: one with page cache and memory, and one that uses CPU time.
 #[test]
+#[cfg_attr(target_arch = "aarch64", ignore = "the lab's Docker is for x86-64")]
 fn show_all_agrees_with_docker_stats() {
     let docker = Docker::start();
     let layers = printed(
@@ -1518,6 +1519,13 @@ fn disagreements(theirs: &Value, all: &Value) -> Vec<String> {
     .collect()
 }
 
+/// A Debian of the lab for this processor.
+const DEBIAN: &str = if cfg!(target_arch = "aarch64") {
+    "arm64"
+} else {
+    "bookworm"
+};
+
 /// A writable copy of one of the lab's root directories.
 struct Root {
     directory: tempfile::TempDir,
@@ -1593,7 +1601,8 @@ impl Drop for Root {
 
 #[test]
 fn install_and_uninstall_a_root() {
-    for image in ["bullseye", "bookworm"] {
+    let older = (DEBIAN == "bookworm").then_some("bullseye");
+    for image in older.into_iter().chain([DEBIAN]) {
         let root = Root::of(image);
         let before = root.changes();
         let out = printed(root.install(&[]));
@@ -1636,7 +1645,7 @@ fn install_and_uninstall_a_root() {
 /// `/proc/PID/root` reads `/` for every root. The links in that root are absolute.
 #[test]
 fn install_into_the_root_of_a_running_process() {
-    let image = Root::of("bookworm");
+    let image = Root::of(DEBIAN);
     let options = ["--rootfs", image.directory.path().to_str().unwrap()];
     let options = [options[0], &format!("{}/root", options[1])];
     let waiting = Waiting::start(
@@ -1676,7 +1685,7 @@ fn install_into_the_root_of_a_running_process() {
 
 #[test]
 fn install_keeps_other_preloads() {
-    let root = Root::of("bookworm");
+    let root = Root::of(DEBIAN);
     let preload = root.path().join("etc/ld.so.preload");
     fs::write(&preload, "# ours\n").unwrap();
     printed(root.install(&[]));
@@ -1694,7 +1703,7 @@ fn install_keeps_other_preloads() {
 
 #[test]
 fn uninstall_where_nothing_is_installed() {
-    let root = Root::of("bookworm");
+    let root = Root::of(DEBIAN);
     let path = root.path();
     let arguments = ["uninstall", "--root", path.to_str().unwrap()];
     let nothing = format!("nothing was installed in {}\n", path.display());
@@ -1711,7 +1720,7 @@ fn uninstall_where_nothing_is_installed() {
 /// library's line is missing, install writes it again.
 #[test]
 fn install_where_programs_print_errors_already() {
-    let root = Root::of("bookworm");
+    let root = Root::of(DEBIAN);
     let preload = root.path().join("etc/ld.so.preload");
     fs::write(&preload, "/no/such.so\n").unwrap();
     let out = printed(root.install(&[]));
@@ -1761,7 +1770,7 @@ fn library_that(directory: &Path, does: &str) -> PathBuf {
 /// The reason names the directory in which the library failed, not those in which the linker does not look.
 #[test]
 fn a_failed_trial_names_the_reason() {
-    let root = Root::of("bookworm");
+    let root = Root::of(DEBIAN);
     let directory = tempfile::tempdir().unwrap();
     let library = library_that(directory.path(), "_exit(7);");
     let before = root.changes();
@@ -1777,7 +1786,7 @@ fn a_failed_trial_names_the_reason() {
 /// A program of the root fails in the trial.
 #[test]
 fn a_failed_trial_does_not_change_the_root() {
-    let root = Root::of("bookworm");
+    let root = Root::of(DEBIAN);
     fs::copy(
         root.path().join("bin/false"),
         root.path().join("usr/bin/true"),
@@ -1798,7 +1807,7 @@ fn a_failed_trial_does_not_change_the_root() {
 /// stays. If the renewal fails, the package's installation succeeds all the same.
 #[test]
 fn packages_renew_what_is_switched_on() {
-    let root = Root::of("bookworm");
+    let root = Root::of(DEBIAN);
     let put = |name: &str, text: &str| {
         let path = root.path().join(name);
         fs::write(&path, text).unwrap();
@@ -1843,7 +1852,7 @@ fn packages_renew_what_is_switched_on() {
 /// A trial that does not end is stopped by the user, or at its time limit.
 #[test]
 fn an_interrupted_install_does_not_change_the_root() {
-    let root = Root::of("bookworm");
+    let root = Root::of(DEBIAN);
     let directory = tempfile::tempdir().unwrap();
     let library = library_that(directory.path(), "for (;;) pause();");
     let preload = root.path().join("etc/ld.so.preload");
@@ -1893,7 +1902,7 @@ fn an_interrupted_install_does_not_change_the_root() {
 
 #[test]
 fn files_of_a_killed_install_are_removed() {
-    let root = Root::of("bookworm");
+    let root = Root::of(DEBIAN);
     let path = root.path();
     let run = |command: &str| printed(tool(&[command, "--root", path.to_str().unwrap()]));
     for name in ["etc/.proclens-AbC123", "usr/lib/.proclens-dEf456"] {
@@ -1916,6 +1925,7 @@ fn files_of_a_killed_install_are_removed() {
 }
 
 #[test]
+#[cfg_attr(target_arch = "aarch64", ignore = "the lab's musl is for x86-64")]
 fn musl_reads_no_preload_file_and_install_notes_it() {
     let root = Root::of("musl");
     let out = printed(root.install(&[]));
