@@ -356,6 +356,17 @@ fn is_pure(name: &str) -> bool {
 }
 
 #[test]
+fn only_the_processors_own_files_know_the_processor() {
+    let mut others = library();
+    others.retain(|source| !source.name.starts_with("sys/arch/"));
+    let places = others.iter().flat_map(|source| {
+        let uses = source.uses("target_arch");
+        uses.map(|i| format!("src/{}:{}", source.name, source.tokens[i].line))
+    });
+    none(places.collect());
+}
+
+#[test]
 fn pure_files_do_no_io() {
     let library = library();
     let pure: Vec<_> = library.iter().filter(|s| is_pure(&s.name)).collect();

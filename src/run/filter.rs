@@ -3,23 +3,8 @@
 #![forbid(unsafe_code)]
 
 use crate::sys::DOOR;
-use crate::sys::arch::AUDIT_ARCH;
+use crate::sys::arch::{AUDIT_ARCH, FIRST_FOREIGN_CALL, SYS_OPEN};
 use libc::{c_long, sock_filter};
-
-/// What is special about the processor's system calls.
-#[cfg(target_arch = "x86_64")]
-mod processor {
-    pub const OPEN: Option<libc::c_long> = Some(libc::SYS_open);
-    /// Calls of the x32 ABI share the architecture number; they begin here.
-    pub const FIRST_FOREIGN_CALL: Option<u32> = Some(0x4000_0000);
-}
-/// The same constants for aarch64, which has no `open`.
-#[cfg(target_arch = "aarch64")]
-mod processor {
-    pub const OPEN: Option<libc::c_long> = None;
-    pub const FIRST_FOREIGN_CALL: Option<u32> = None;
-}
-use processor::{FIRST_FOREIGN_CALL, OPEN};
 
 /// An open with one of these flags never gets a virtual file, so it does not stop. O_TMPFILE contains
 /// O_DIRECTORY.
@@ -77,8 +62,8 @@ impl Filter {
             filter.give(libc::SECCOMP_RET_ALLOW);
         }
         use Test::{HasNone, IsNot, IsZero};
-        if let Some(open) = OPEN {
-            filter.stop(open, &[HasNone(low(1), NEVER_VIRTUAL)]);
+        if SYS_OPEN >= 0 {
+            filter.stop(SYS_OPEN, &[HasNone(low(1), NEVER_VIRTUAL)]);
         }
         // With an absolute path the kernel ignores the directory descriptor. proclens marks its own opens
         // with this number, so they do not stop.

@@ -10,6 +10,7 @@ use crate::procfs::files::{self, FileSystem, MachineFile, TaskStat};
 use crate::runtime::live::{self, Live};
 use crate::runtime::reductions::{Mask, MaskBuffer, Reader};
 use crate::settings::Settings;
+use crate::sys::arch::SYS_OPEN;
 use crate::sys::directory::{each_entry, open_directory};
 use crate::sys::{self, Errno, Fd, ProgramFd};
 use crate::text::{Out, decimal, lines};
@@ -123,8 +124,7 @@ impl Server {
     fn handle<'t>(&'t self, stop: &Stopped, locked: &mut Option<Locked<'t>>) -> Option<()> {
         let [a, b, c, d, ..] = stop.arguments;
         match stop.number {
-            #[cfg(target_arch = "x86_64")]
-            libc::SYS_open => self.open(stop, locked, libc::AT_FDCWD, a, b as c_int, 0),
+            SYS_OPEN => self.open(stop, locked, libc::AT_FDCWD, a, b as c_int, 0),
             libc::SYS_openat => self.open(stop, locked, a as c_int, b, c as c_int, 0),
             libc::SYS_openat2 => {
                 // `struct open_how`: flags, mode, resolve.

@@ -32,14 +32,12 @@ pub fn clock_us(clock: libc::clockid_t) -> Result<u64, Errno> {
 #[cfg(feature = "preload")]
 mod vdso {
     use super::ClockGettime;
+    use crate::sys::arch::VDSO_CLOCK_GETTIME;
     use crate::sys::link::{self, Name};
     use core::ptr::null_mut;
     use core::sync::atomic::{AtomicPtr, Ordering};
 
-    #[cfg(target_arch = "x86_64")]
-    const NAME: Name = Name::of(c"__vdso_clock_gettime");
-    #[cfg(target_arch = "aarch64")]
-    const NAME: Name = Name::of(c"__kernel_clock_gettime");
+    const NAME: Name = Name::of(VDSO_CLOCK_GETTIME);
 
     /// Null before the first look-up, [`none`] if there is no vDSO.
     static FOUND: AtomicPtr<()> = AtomicPtr::new(null_mut());

@@ -14,8 +14,14 @@ pub const ELF_MACHINE: u16 = 183;
 pub const AUDIT_ARCH: u32 = 0xc000_00b7;
 
 /// This processor has no `open(2)`, only `openat(2)`.
-#[cfg(feature = "preload")]
 pub const SYS_OPEN: libc::c_long = -1;
+
+/// The first call number of another ABI with the same [`AUDIT_ARCH`]: there is none.
+pub const FIRST_FOREIGN_CALL: Option<u32> = None;
+
+/// The vDSO's name of `clock_gettime` (vdso(7)).
+#[cfg(feature = "preload")]
+pub const VDSO_CLOCK_GETTIME: &core::ffi::CStr = c"__kernel_clock_gettime";
 
 /// Makes a system call.
 ///

@@ -14,8 +14,14 @@ pub const ELF_MACHINE: u16 = 62;
 pub const AUDIT_ARCH: u32 = 0xc000_003e;
 
 /// The number of `open(2)`; -1 on a processor that has only `openat(2)`.
-#[cfg(feature = "preload")]
 pub const SYS_OPEN: libc::c_long = libc::SYS_open;
+
+/// The first call number of another ABI with the same [`AUDIT_ARCH`]: x32's (`__X32_SYSCALL_BIT`).
+pub const FIRST_FOREIGN_CALL: Option<u32> = Some(0x4000_0000);
+
+/// The vDSO's name of `clock_gettime` (vdso(7)).
+#[cfg(feature = "preload")]
+pub const VDSO_CLOCK_GETTIME: &core::ffi::CStr = c"__vdso_clock_gettime";
 
 /// Makes a system call. Returns what the kernel returned: -4095 to -1 is a negated errno.
 ///
