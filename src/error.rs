@@ -41,7 +41,7 @@ impl ErrorKind {
     pub fn remedy(self) -> &'static [u8] {
         match self {
             ErrorKind::NoContainer => b"start the program in a container, or set PROCLENS_CPUS and PROCLENS_MEMORY",
-            ErrorKind::HostTime => b"unset PROCLENS_TIME",
+            ErrorKind::HostTime => b"set PROCLENS_TIME=container (procps 4.0.4 and later always gets the host's time)",
             ErrorKind::Unreadable => b"mount /proc and /sys/fs/cgroup in the container, `proclens explain` names the files",
             ErrorKind::NoMemoryFile => b"allow memfd_create, or mount a tmpfs at /dev/shm",
             ErrorKind::FileSizeLimit => b"raise `ulimit -f`",

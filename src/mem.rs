@@ -163,11 +163,6 @@ impl<'m> Arena<'m> {
             None => Err(Errno::BUFFER_TOO_SMALL),
         }
     }
-
-    /// All free bytes, for the text that is rendered last.
-    pub fn rest(self) -> &'m mut [u8] {
-        self.free
-    }
 }
 
 /// Data that a process caches between reads.

@@ -92,9 +92,9 @@ fn a_wiped_environment_keeps_the_preload_and_all_settings() {
     if !has_python {
         skipped("no python3 here");
     }
-    // A root directory of which no package was configured has no rules for `su`.
+    // In the arm64 VM no package is configured, so `su` has no rules.
     let su = container.program(&["su", "-", "nobody", "-s", "/bin/sh", "-c", ":"]);
-    let has_su = su.output().status == Some(0);
+    let has_su = !cfg!(target_arch = "aarch64") || su.output().status == Some(0);
     if !has_su {
         skipped("su does not work here");
     }

@@ -353,7 +353,7 @@ fn a_start_before_the_boot_is_ignored() {
     let mut memory = vec![0; 8 << 20];
     let settings = Settings::DEFAULT;
     let task = kernel.host(c"/proc/1/stat");
-    assert!(content::task_stat(&kernel, task, &settings, Arena::new(&mut memory)).is_err());
+    assert!(content::task_stat(&kernel, &settings, Arena::new(&mut memory), |_| Ok(task)).is_err());
     for file in [MachineFile::Uptime, MachineFile::Stat] {
         let host = kernel.host(file.path());
         assert!(content::file(&kernel, file, host, &settings, Arena::new(&mut memory)).is_err());

@@ -1,6 +1,7 @@
 //! Checks the sources: the library calls no function that it hooks; hooks name no virtual file; renderers
 //! use only bytes and numbers; imports point downward, and no files import each other, in the tool too; each file
-//! of the library without anything unsafe forbids it. (clippy checks that each `unsafe` block has a SAFETY comment.)
+//! of the library without anything unsafe forbids it. only the files of one processor know it. (clippy checks
+//! that each `unsafe` block has a SAFETY comment.)
 
 use proc_macro2::{TokenStream, TokenTree};
 use proclens::preload::NAMES;
@@ -34,6 +35,7 @@ impl Token {
 
 /// A source file up to its own tests, without comments.
 struct Source {
+    /// The path below `src`, or for a file of the tool below `src/bin/proclens`.
     name: String,
     tokens: Vec<Token>,
 }
@@ -234,8 +236,10 @@ fn calls_of_hooked(source: &Source) -> Vec<String> {
         }
     }
     for i in source.uses("extern") {
-        if source.has(i + 1, &["\"C\"", "{"]) {
-            let declared = i + 2..source.end_of_group(i + 2);
+        // `extern {` or `extern "C" {`, of any ABI.
+        let open = i + 1 + usize::from(source.text(i + 1).starts_with('"'));
+        if source.has(open, &["{"]) {
+            let declared = open..source.end_of_group(open);
             for at in declared.filter(|at| source.has(*at, &["fn"])) {
                 if hooked(source.text(at + 1)) {
                     say(at, "declares a hooked function");
@@ -355,15 +359,50 @@ fn is_pure(name: &str) -> bool {
     folders.iter().any(|folder| name.starts_with(folder)) || files.contains(&name)
 }
 
+/// Code for one processor outside the files that are for one processor.
+fn knows_processor(source: &Source) -> Vec<String> {
+    let uses = source.uses("target_arch");
+    uses.filter(|_| !source.name.starts_with("sys/arch/"))
+        .map(|i| {
+            format!(
+                "src/{}:{}: uses target_arch",
+                source.name, source.tokens[i].line
+            )
+        })
+        .collect()
+}
+
 #[test]
 fn only_the_processors_own_files_know_the_processor() {
-    let mut others = library();
-    others.retain(|source| !source.name.starts_with("sys/arch/"));
-    let places = others.iter().flat_map(|source| {
-        let uses = source.uses("target_arch");
-        uses.map(|i| format!("src/{}:{}", source.name, source.tokens[i].line))
-    });
-    none(places.collect());
+    none(library().iter().flat_map(knows_processor).collect());
+}
+
+/// Lines with an `unsafe` block and no `SAFETY:` in the comment above their statement. clippy checks this too, but
+/// only in the files for the processor that it runs on.
+fn unexplained(name: &str, text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let blocks =
+        (0..lines.len()).filter(|i| lines[*i].contains("unsafe {") && !lines[*i].starts_with("//"));
+    blocks
+        .filter(|i| {
+            let before = lines[..*i].iter().rev();
+            let statement = before.take_while(|line| !line.ends_with([';', '}']));
+            !statement.into_iter().any(|line| line.contains("SAFETY:"))
+        })
+        .map(|i| format!("src/{name}:{}: no SAFETY line", i + 1))
+        .collect()
+}
+
+#[test]
+fn unsafe_blocks_for_other_processors_have_a_safety_comment() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sys/arch");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        none(unexplained(
+            path.file_name().unwrap().to_str().unwrap(),
+            &fs::read_to_string(&path).unwrap(),
+        ));
+    }
 }
 
 #[test]
@@ -468,10 +507,14 @@ fn imports(files: &[Source]) -> Vec<Vec<usize>> {
         .map(|(own, source)| {
             let module = module_of(&source.name);
             let above = &module[..module.len().saturating_sub(1)];
-            let paths = [("crate", &[][..]), ("super", above), ("use", &module)];
-            let paths = paths.iter().flat_map(|(root, start)| {
+            let mut roots = vec![("crate", vec![]), ("super", above.to_vec())];
+            // A module names its own children without a root, in `use` and in expressions.
+            let children = source.uses("mod").map(|i| source.text(i + 1));
+            roots.extend(children.map(|child| (child, [&module[..], &[child]].concat())));
+            roots.push(("use", module.clone()));
+            let paths = roots.iter().flat_map(|(root, start)| {
                 let paths = source.paths(root).into_iter();
-                paths.map(|(_, path)| [start.to_vec(), path].concat())
+                paths.map(|(_, path)| [start.clone(), path].concat())
             });
             // The longest part of a path that is a file.
             let file = |path: Vec<&str>| {
@@ -536,8 +579,10 @@ fn the_rules_can_fail() {
     assert_eq!(count(calls_of_hooked(&bad("libc::sysinfo(&mut i);"))), 1);
     assert_eq!(count(calls_of_hooked(&bad("use libc::{read, fopen};"))), 1);
     assert_eq!(count(calls_of_hooked(&bad("let f = std::fs::read(p);"))), 1);
-    let declared = "unsafe extern \"C\" {\n    fn open(p: *const u8) -> i32;\n}";
-    assert_eq!(count(calls_of_hooked(&bad(declared))), 1);
+    for abi in ["\"C\"", "\"system\"", ""] {
+        let declared = format!("unsafe extern {abi} {{ fn open(p: *const u8) -> i32; }}");
+        assert_eq!(count(calls_of_hooked(&bad(&declared))), 1, "{abi}");
+    }
     let fine = "let s: libc::stat = x; // libc::open(p)\nf(\"libc::open(\"); libc::SYS_open;";
     assert_eq!(count(calls_of_hooked(&bad(fine))), 0);
 
@@ -568,10 +613,29 @@ fn the_rules_can_fail() {
     assert_eq!(circle([root, ("a/b.rs", "use super::A;"), other]), 1);
     assert_eq!(circle([root, ("a/b.rs", "use crate::d::D;"), other]), 1);
     assert_eq!(circle([root, ("a/b.rs", "use crate::e::E;"), other]), 0);
+    let root = ("a/mod.rs", "mod b; fn f() { b::f() }");
+    assert_eq!(circle([root, ("a/b.rs", "use super::A;"), other]), 1);
 
     assert_eq!(count(impure(&bad("use crate::sys::open;"))), 1);
     assert_eq!(count(impure(&bad("static STATE: u8 = 0;"))), 1);
     assert_eq!(count(impure(&bad("fn a() -> &'static [u8] {}"))), 0);
+
+    let second = "// SAFETY: a.\nunsafe { a() };\nlet b = unsafe { b() };";
+    assert_eq!(count(unexplained("bad.rs", second)), 1);
+    assert_eq!(
+        count(unexplained(
+            "fine.rs",
+            "// SAFETY: a.\nlet x =\n    unsafe { a() };"
+        )),
+        0
+    );
+
+    assert_eq!(
+        count(knows_processor(&bad(
+            "#[cfg(target_arch = \"arm\")] fn a() {}"
+        ))),
+        1
+    );
 
     assert_eq!(count(unforbidden(&bad("fn a() {}"))), 1);
     assert_eq!(count(unforbidden(&bad("unsafe fn a() {}"))), 0);

@@ -1,4 +1,5 @@
-//! The trait for a container, as one of its processes sees it: all that outlives one reading. The running process
+//! The trait for a container, as one of its processes knows it: all that outlives one reading, and what depends on
+//! the calling program. The running process
 //! caches it and shares a part with the container's other processes ([`crate::runtime::container`]); tests and
 //! the tool keep less.
 #![forbid(unsafe_code)]
@@ -13,7 +14,7 @@ use crate::settings::Settings;
 use crate::sys::Errno;
 use crate::values::{BlockIo, Load, SeenDevice, SwapTraffic, Tasks};
 
-/// A container that reads the kernel, and knows what earlier readings found.
+/// The container as one of its processes knows it: through the kernel, and from earlier readings.
 pub trait Container: Kernel {
     /// Finds the container's cgroup directories. The running process caches them for about a second.
     fn cgroups<'m>(&self, arena: &mut Arena<'m>) -> Result<ContainerCgroups<'m>, Errno> {

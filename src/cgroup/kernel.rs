@@ -9,7 +9,7 @@ use crate::text::{decimal, leading_decimal, stat_fields};
 use core::ffi::CStr;
 use core::num::NonZero;
 
-/// Reads the kernel. An implementation keeps nothing between two calls.
+/// Reads the kernel. An implementation keeps nothing that changes a later result.
 pub trait Kernel {
     /// Reads a file that the kernel prints in one piece (all cgroup files, and most of /proc).
     fn read<'m>(&self, path: &CStr, arena: &mut Arena<'m>) -> Result<&'m [u8], Errno>;

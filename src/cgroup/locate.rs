@@ -83,7 +83,7 @@ impl<'m> CgroupDir<'m> {
 pub struct ContainerCgroups<'m> {
     /// By [`Controller`].
     pub dirs: [Option<CgroupDir<'m>>; Controller::ALL.len()],
-    /// [`Kernel::pid_namespace`], if the search needed it.
+    /// [`namespace_of`], if the search needed it.
     pub pid_namespace: Option<u64>,
 }
 

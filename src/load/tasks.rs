@@ -1,7 +1,7 @@
 //! Counts the container's threads by their state, at a cost that does not depend on their number
 //! (NUMBERS section 5).
 //!
-//! In a container of up to [`COUNTS_ALL_BELOW`] threads, each thread's state is read. In a larger one, the total comes
+//! In a container of up to [`COUNTS_ALL_UP_TO`] threads, each thread's state is read. In a larger one, the total comes
 //! from the pids controller, and states come from the threads that the sampler tracks: those that were
 //! active within the last minute. At most [`MOST_READS`] of these are read, and the counts are scaled.
 //!
@@ -24,7 +24,7 @@ use crate::values::FIXED_1;
 use crate::values::Tasks;
 
 /// In a container of at most this many threads, each thread is read.
-pub const COUNTS_ALL_BELOW: u64 = 32;
+pub const COUNTS_ALL_UP_TO: u64 = 32;
 /// In a larger container, at most this many threads are read.
 pub const MOST_READS: u64 = 31;
 /// A full count gives up after this many threads: some of them belong to other containers.
@@ -65,7 +65,7 @@ impl Tracked {
 pub enum Cost<'t> {
     /// Reads each thread of the container.
     Whole,
-    /// Costs the same for any number of threads. Above [`COUNTS_ALL_BELOW`] threads, calls the function for an
+    /// Costs the same for any number of threads. Above [`COUNTS_ALL_UP_TO`] threads, calls the function for an
     /// estimate that does not read each thread.
     Flat(&'t mut dyn FnMut(&mut Arena) -> Known),
 }
@@ -101,13 +101,13 @@ pub fn count<C: Container>(
     // The reading thread itself is running.
     let reader = u64::from(root.is_empty());
     let limits = if charged.is_some() {
-        Limits::FEW
+        Limits::FLAT
     } else {
         Limits::NONE
     };
 
     let mut tasks = None;
-    if !initial && charged.is_none_or(|n| n <= COUNTS_ALL_BELOW) {
+    if !initial && charged.is_none_or(|n| n <= COUNTS_ALL_UP_TO) {
         let mut visible = Count::new(limits);
         let list = arena.reborrow().alloc(LIST_SIZE)?;
         let complete = each_process(&proc, list, &mut |process| visible.add(&proc, process))?;
@@ -130,7 +130,7 @@ pub fn count<C: Container>(
         // The reader also sees tasks of other containers. The total is never more than the host has.
         None => host_tasks(&proc)?.1.max(charged.unwrap_or(0)),
     };
-    if charged.is_none_or(|n| n <= COUNTS_ALL_BELOW)
+    if charged.is_none_or(|n| n <= COUNTS_ALL_UP_TO)
         && let Some(own) = count_in_cgroup(&proc, own.directory, limits, arena)?
     {
         return Ok(Tasks {
@@ -200,7 +200,7 @@ struct Limits {
 }
 
 impl Limits {
-    const FEW: Limits = Limits {
+    const FLAT: Limits = Limits {
         threads: GIVE_UP_AFTER,
         cgroups: MOST_CGROUPS,
     };

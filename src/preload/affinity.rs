@@ -3,7 +3,7 @@
 //! the program sets a mask that the library reduced for it, the thread gets back the mask it had before.
 
 use super::calls::cpu_count;
-use super::{errno_place, set_errno};
+use super::errno::{errno_place, set_errno};
 use crate::runtime::cache;
 use crate::runtime::reductions::{self, Mask, MaskBuffer, Reader, Reductions};
 use crate::sys;

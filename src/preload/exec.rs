@@ -404,7 +404,7 @@ unsafe fn listed(which: Listed, path: *const c_char, arguments: Environment) -> 
         Listed::Execl | Listed::Execle => EXECVE.address(const { Name::of(c"execve") }),
     };
     if address.is_null() {
-        super::set_errno(libc::ENOSYS);
+        super::errno::set_errno(libc::ENOSYS);
         return -1;
     }
     let environment = if which == Listed::Execle {

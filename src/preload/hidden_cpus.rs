@@ -4,7 +4,7 @@
 
 use super::calls::shows_cpu;
 use super::environment::settings;
-use super::set_errno;
+use super::errno::set_errno;
 use crate::procfs::cpu_directory;
 use crate::procfs::files::FileSystem;
 use crate::runtime::cache;

@@ -18,6 +18,8 @@ mod dlsym;
 #[cfg(feature = "preload")]
 mod environment;
 #[cfg(feature = "preload")]
+mod errno;
+#[cfg(feature = "preload")]
 mod exec;
 #[cfg(feature = "preload")]
 mod hidden_cpus;
@@ -83,31 +85,6 @@ impl Returned for () {}
 impl<T> Returned for *mut T {
     const LOOK_UP: fn(&crate::sys::link::Next, &core::ffi::CStr, u32) -> *mut () =
         stand_in::look_up_pointer;
-}
-
-/// Writes `errno` for an error that the library itself reports.
-#[cfg(feature = "preload")]
-fn set_errno(value: core::ffi::c_int) {
-    // SAFETY: the calling thread's errno, or null.
-    if let Some(errno) = unsafe { errno_place().as_mut() } {
-        *errno = value;
-    }
-}
-
-/// The address of the calling thread's `errno`; null if libc does not provide it.
-#[cfg(feature = "preload")]
-fn errno_place() -> *mut core::ffi::c_int {
-    use crate::sys::link::{Name, Next};
-
-    static LOCATION: Next = Next::new();
-    let location = LOCATION.address(const { Name::of(c"__errno_location") });
-    if location.is_null() {
-        return core::ptr::null_mut();
-    }
-    // SAFETY: glibc and musl both have this function; it returns the address of the calling thread's errno.
-    unsafe {
-        core::mem::transmute::<*mut (), unsafe extern "C" fn() -> *mut core::ffi::c_int>(location)()
-    }
 }
 
 /// The type that a function returns.

@@ -2,7 +2,8 @@
 //! that the kernel refused, and `EFAULT` stays `EFAULT`.
 
 use super::environment::settings;
-use super::{hidden_cpus, set_errno};
+use super::errno::set_errno;
+use super::hidden_cpus;
 use crate::procfs::files;
 use crate::sys::c_string::terminated;
 use crate::sys::link::{Name, Next};

@@ -114,7 +114,7 @@ pub unsafe fn before_fsetpos(stream: *mut FILE, position: *const i64) {
 /// `stream` must be open.
 #[inline(never)]
 unsafe fn restart(stream: *mut FILE) {
-    let errno = super::errno_place();
+    let errno = super::errno::errno_place();
     // SAFETY: the address of the calling thread's errno, or null. The caller vouches for the stream.
     unsafe {
         let before = errno.as_ref().copied();

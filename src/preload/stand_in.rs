@@ -6,7 +6,7 @@
 //!
 //! [`super::dlsym`] hides the hook from a program that checks whether libc has the function.
 
-use super::set_errno;
+use super::errno::set_errno;
 use crate::sys;
 use crate::sys::link::{self, Name, Next};
 use crate::text::Out;

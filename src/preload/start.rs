@@ -27,7 +27,7 @@ unsafe extern "C" fn start(_count: usize, _arguments: usize, environment: Enviro
     if environment::asks_for_messages() {
         sys::stderr::remember();
     }
-    let errno = super::errno_place();
+    let errno = super::errno::errno_place();
     // SAFETY: the calling thread's errno, or null.
     let before = unsafe { errno.as_ref() }.copied();
     let input = fstat(libc::STDIN_FILENO);

@@ -105,7 +105,7 @@ unsafe extern "C" fn asked(
         // Reads through a ring call no function that could be hooked. Programs with another way of reading
         // then use that.
         libc::SYS_io_uring_setup if settings().on && !settings().io_uring => {
-            super::set_errno(libc::ENOSYS);
+            super::errno::set_errno(libc::ENOSYS);
             -1
         }
         _ => next(),

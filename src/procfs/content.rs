@@ -297,14 +297,16 @@ fn is_disk<K: Kernel>(kernel: &K, device: (u64, u64), arena: &mut Arena) -> bool
     link.is_some_and(|link| !diskstats::is_stacked(last_component(link)))
 }
 
-/// Renders the container's version of a task's `stat`; `host` is the kernel's text.
+/// Renders the container's version of a task's `stat`. `read` reads the kernel's text, if the container has a
+/// clock of its own: for a process of many threads the kernel needs long for that text.
 pub fn task_stat<'m, C: Container>(
     container: &C,
-    host: &[u8],
     settings: &Settings,
     mut arena: Arena<'m>,
+    read: impl FnOnce(&mut Arena<'m>) -> Result<&'m [u8], Errno>,
 ) -> Result<&'m [u8], Failure> {
     let start = start_ticks(container, settings, &mut arena)?;
+    let host = read(&mut arena).map_err(unreadable)?;
     let mut is_stat = false;
     let text = print(&mut arena, |out| {
         is_stat = task_stat::render(host, start, out);

@@ -217,8 +217,8 @@ fn device_and_inode(path: &CStr) -> [u64; 2] {
     sys::status_of(path).map_or([0; 2], |status| [status.st_dev, status.st_ino])
 }
 
-fn membership(kernel: &Live, arena: &mut Arena) -> Result<Membership, Errno> {
-    let mut sum = |path| kernel.read(path, arena).map(Checksum::of);
+fn membership(live: &Live, arena: &mut Arena) -> Result<Membership, Errno> {
+    let mut sum = |path| live.read(path, arena).map(Checksum::of);
     Ok(Membership {
         process: sys::process_id(),
         own: sum(c"/proc/self/cgroup")?,

@@ -12,7 +12,7 @@ use core::num::NonZero;
 /// Reads the kernel of the running process with system calls.
 #[derive(Clone, Copy, Default)]
 pub struct Live {
-    /// See [`Store::signals_are_blocked`].
+    /// See [`Store::signals_are_blocked`](crate::shared_state::Store::signals_are_blocked).
     pub signals_are_blocked: bool,
 }
 

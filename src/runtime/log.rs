@@ -88,7 +88,8 @@ pub fn warn(settings: &Settings, what: &[u8], failure: Failure, instead: &[u8]) 
     };
     let (kind, errno) = failure;
     // The host's time is no failure: the user or the program wants it.
-    if kind == ErrorKind::HostTime || !messages.is_new(what) {
+    let is_wanted = kind == ErrorKind::HostTime && settings.log < Log::Debug;
+    if is_wanted || !messages.is_new(what) {
         return;
     }
     write(|line| {

@@ -2,7 +2,7 @@
 //! [`tracker`](super::tracker).
 #![forbid(unsafe_code)]
 
-use super::tracker::{IN_TURN, READS_ALL_BELOW, Tracker};
+use super::tracker::{IN_TURN, READS_ALL_UP_TO, Tracker};
 use crate::cgroup::locate::ContainerCgroups;
 use crate::load::average::Active;
 use crate::load::scanner::{
@@ -103,7 +103,7 @@ impl ThreadCounter {
         let unexplained_us = self.tracker.unexplained_us(used_us);
         let mut all = false;
         if when == When::Period {
-            let known = charged.or(Some(self.total).filter(|total| *total > READS_ALL_BELOW));
+            let known = charged.or(Some(self.total).filter(|total| *total > READS_ALL_UP_TO));
             all = self.tracker.wants_all(known, unexplained_us);
             let mut scan = Scan {
                 tracker: &mut self.tracker,

@@ -2,7 +2,7 @@
 //!
 //! The sampler is one background process per container. It counts the tasks every 5 s ([`count`]) and
 //! publishes the averages in the shared state ([`crate::shared_state`]). A process that reads the load ([`reader`])
-//! and finds no live sampler starts one ([`launch`]), if no program can notice it
+//! and finds no live sampler starts one (`launch`), if no program can notice it
 //! ([`conditions`]). The sampler may be killed at any moment. Without a sampler, the averages are
 //! extrapolated from the CPU time of the container ([`crate::load::average`]).
 
@@ -19,7 +19,7 @@ use crate::cgroup::locate::ContainerCgroups;
 use crate::cgroup::{cpu, locate, pids};
 use crate::cpu_time::Sample;
 use crate::load::average::{Averages, PERIOD_US, Reading};
-use crate::load::tasks::COUNTS_ALL_BELOW;
+use crate::load::tasks::COUNTS_ALL_UP_TO;
 use crate::mem::{Arena, Zeroed};
 use crate::settings::Settings;
 use crate::shared_state::{Publisher, Store, identify};
@@ -146,7 +146,7 @@ pub fn run<C: Container>(
         }
         // For a program that reads every second, counts are at most a second old.
         let recently = now.age_us.saturating_sub(read_us) < READ_LATELY_US;
-        let next_us = if recently && counted.tasks.total > COUNTS_ALL_BELOW {
+        let next_us = if recently && counted.tasks.total > COUNTS_ALL_UP_TO {
             averages.due_us().min(now.age_us.saturating_add(BETWEEN_US))
         } else {
             averages.due_us()

@@ -12,7 +12,7 @@ use crate::load::scanner::{TaskStat, ThreadId};
 use crate::load::tasks::{PUBLISHED, Tracked};
 
 /// In a container of at most this many threads, all threads are read in each period.
-pub const READS_ALL_BELOW: u64 = 150;
+pub const READS_ALL_UP_TO: u64 = 150;
 /// In a larger container, this many threads are read in rotation in each period.
 pub const IN_TURN: u32 = 64;
 /// The most threads that are tracked. If more are in R and D at once, all threads are read in each
@@ -153,7 +153,7 @@ impl Tracker {
     /// known. Must be called once in each period.
     pub fn wants_all(&mut self, threads: Option<u64>, unexplained_us: u64) -> bool {
         self.wait = self.wait.saturating_sub(1);
-        let must = self.overflowed || threads.is_none_or(|n| n <= READS_ALL_BELOW);
+        let must = self.overflowed || threads.is_none_or(|n| n <= READS_ALL_UP_TO);
         must || (unexplained_us > UNEXPLAINED_US && self.wait == 0)
     }
 
@@ -235,7 +235,7 @@ mod tests {
         assert!(!tracker.wants_all(Some(1000), tracker.unexplained_us(4_900_000)));
         assert_eq!(tracker.unexplained_us(5_000_000), 190_000);
         assert!(tracker.wants_all(Some(1000), 190_000));
-        assert!(tracker.wants_all(Some(READS_ALL_BELOW), 0));
+        assert!(tracker.wants_all(Some(READS_ALL_UP_TO), 0));
         assert!(tracker.wants_all(None, 0));
         // If a reading finds nothing, the tracker waits 2, 4, 8 and then 12 periods.
         let mut read = Vec::new();

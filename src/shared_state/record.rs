@@ -54,7 +54,7 @@ const _: () =
 
 /// The start of each state file's name: "proclens", and the version of the layout, so that two
 /// versions of the library in one container use two files.
-pub const PREFIX: &[u8] = b"proclens-3-";
+pub const PREFIX: &[u8] = b"proclens-4-";
 
 /// The part of a state file's name after [`PREFIX`], for any version of the layout: the files that an
 /// older library left must be removed too.
@@ -121,7 +121,7 @@ impl Identity {
         }
     }
 
-    /// Writes the name of the container's state file: `proclens-3-NAMESPACE-START-HASH`. The first two
+    /// Writes the name of the container's state file: `proclens-4-NAMESPACE-START-HASH`. The first two
     /// numbers show another container whether this one still exists ([`Identity::is_stale`]).
     pub fn file_name(&self, out: &mut Out<'_>) {
         let mut sum = Checksum::new();

@@ -21,7 +21,7 @@ impl Store<'_> {
         }
     }
 
-    /// Removes the files of ended containers in one directory, see [`Identity::is_stale`]. If that
+    /// Removes the files of ended containers in one directory, see [`Identity::is_stale`](record::Identity::is_stale). If that
     /// check proves nothing (containers share a PID namespace, or no namespace has reused the number
     /// yet), the time of the last write decides. Reads at most some 500 entries.
     pub(super) fn remove_stale_in(&self, directory: &[u8]) {

@@ -2,7 +2,7 @@
 //!
 //! The name of a memory file says which file it stands for, and `/proc/self/fd/N` shows that name for every
 //! descriptor. A table of descriptors would not survive `dup`, `fork` and `exec`. The owner and the mode
-//! show whether the name can be trusted, see [`super::recognise`].
+//! show whether the name can be trusted, see `recognise.rs`.
 #![forbid(unsafe_code)]
 
 use crate::error::{ErrorKind, Failure};

@@ -23,7 +23,7 @@ pub fn with_content<T>(
     let live = Live {
         signals_are_blocked: signals.are_blocked(),
     };
-    live::ask(live, |kernel, mut arena| match virtual_file {
+    live::ask(live, |live, mut arena| match virtual_file {
         VirtualFile::Machine(file) => {
             let own = if file.needs_host() {
                 arena
@@ -32,27 +32,25 @@ pub fn with_content<T>(
             } else {
                 b""
             };
-            take(content::file(kernel, file, own, settings, arena)?)
+            take(content::file(live, file, own, settings, arena)?)
         }
         VirtualFile::Node(file, node) => {
             let own = arena
                 .read_into(|buffer| sys::read_whole(kernel_file, buffer))
                 .map_err(unreadable)?;
-            take(content::node_file(
-                kernel, file, node, own, settings, arena,
-            )?)
+            take(content::node_file(live, file, node, own, settings, arena)?)
         }
         VirtualFile::Device(file) => {
             let own = arena
                 .read_into(|buffer| sys::read_whole(kernel_file, buffer))
                 .map_err(unreadable)?;
-            take(content::device_stat(kernel, file, own, arena)?)
+            take(content::device_stat(live, file, own, arena)?)
         }
         VirtualFile::Task(_) => {
-            let own = arena
-                .read_into(|buffer| sys::read_at(kernel_file, buffer, 0))
-                .map_err(unreadable)?;
-            take(content::task_stat(kernel, own, settings, arena)?)
+            let text = content::task_stat(live, settings, arena, |arena| {
+                arena.read_into(|buffer| sys::read_at(kernel_file, buffer, 0))
+            });
+            take(text?)
         }
     })
 }

@@ -140,7 +140,7 @@ fn kernel(data: &[u8]) {
     let _ = content::device_stat(&kernel, device, b"0 0 0 0 0 0 0 0 0 0 0\n", arena);
     let _ = content::memory(&kernel, &settings, &mut Arena::new(&mut memory));
     let task = kernel.file(b"proc/1/stat").unwrap_or_default();
-    let _ = content::task_stat(&kernel, task, &settings, Arena::new(&mut memory));
+    let _ = content::task_stat(&kernel, &settings, Arena::new(&mut memory), |_| Ok(task));
     if let Ok(count) = content::cpu_count(&kernel, &settings, &mut Arena::new(&mut memory)) {
         assert!(count > 0);
     }

@@ -11,19 +11,10 @@ mod tree;
 mod yaml;
 
 use crate::output::failure::{Failure, Result};
-use clap::ValueEnum;
+pub use pod::Preload;
 use serde_json::Value;
 use std::io::{Read, Write};
 use tree::{Map, Node};
-
-/// How the dynamic linker finds the library.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Preload {
-    /// The variable LD_PRELOAD: glibc and musl; an image's own ENV LD_PRELOAD is lost
-    Env,
-    /// A mounted /etc/ld.so.preload: glibc only; keeps an image's own ENV LD_PRELOAD
-    File,
-}
 
 /// Reads all documents, changes the workloads among them, and writes all documents. A document that does
 /// not change keeps its text.

@@ -3,12 +3,22 @@
 //! An annotation records every list and every variable that was added, so that removing restores what was
 //! there before.
 
+use super::quantity;
 use super::tree::{Map, Node};
-use super::{Preload, quantity};
 use crate::commands::env;
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
+
+/// How the dynamic linker finds the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Preload {
+    /// The variable LD_PRELOAD: glibc and musl; an image's own ENV LD_PRELOAD is lost
+    Env,
+    /// A mounted /etc/ld.so.preload: glibc only; keeps an image's own ENV LD_PRELOAD
+    File,
+}
 
 /// The name of the init container and of the volume. A pod with its own thing of that name gets `proclens-2`.
 const NAME: &str = "proclens";
