@@ -80,9 +80,9 @@ static void same(void) {
 }
 
 int main(void) {
-	char *pages = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	must(pages != MAP_FAILED && !mprotect(pages + 4096, 4096, PROT_NONE));
-	unreadable = at_the_end = pages + 4096;
+	char *pages = mmap(0, 2 * PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(pages != MAP_FAILED && !mprotect(pages + PAGES, PAGES, PROT_NONE));
+	unreadable = at_the_end = pages + PAGES;
 	static unsigned char largest[1024];
 	kernel_size = raw(SYS_sched_getaffinity, 0, sizeof largest, (long)largest, 0, 0, 0);
 	same();

@@ -46,9 +46,9 @@ int main(void) {
 	memcpy(long_path, "/proc/meminfo", 13);
 	long_path[13] = '/';
 	memcpy(long_path + 5000 - 8, "/meminfo", 8);
-	char *page = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	must(page != MAP_FAILED && !mprotect(page + 4096, 4096, PROT_NONE));
-	char *unterminated = page + 4096 - 13, *unreadable = page + 4096;
+	char *page = mmap(0, 2 * PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(page != MAP_FAILED && !mprotect(page + PAGES, PAGES, PROT_NONE));
+	char *unterminated = page + PAGES - 13, *unreadable = page + PAGES;
 	memcpy(unterminated, "/proc/meminfo", 13);
 
 	try("missing", AT_FDCWD, "/proc/meminfo.", O_RDONLY);

@@ -8,7 +8,8 @@ int main(void) {
 	FILE *statm = fopen("/proc/self/statm", "r");
 	long pages = 0;
 	must(statm && fscanf(statm, "%ld", &pages) == 1);
-	struct rlimit limit = {pages * 4096, pages * 4096};
+	pages *= sysconf(_SC_PAGESIZE);
+	struct rlimit limit = {pages, pages};
 	must(!setrlimit(RLIMIT_AS, &limit));
 	for (int i = 0; i < FILES; i++) {
 		int fd = open(files[i], O_RDONLY);

@@ -22,6 +22,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* A whole number of pages of any size that an arm64 kernel may have. */
+enum { PAGES = 65536 };
+
 static void fail(const char *why, ...) __attribute__((noreturn, format(printf, 1, 2)));
 static void fail(const char *why, ...) {
 	char text[1024];
