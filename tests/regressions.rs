@@ -350,7 +350,10 @@ fn malformed_cgroup_files() {
         assert!(!case.contains("CRASHED"), "{name}: {case}");
         let of = |field| support::field(case, field);
         let total = of("MemTotal");
-        assert!(total > 0.0 && total <= host, "{name}: MemTotal {total}");
+        // The limit of case 3 is 0, on v2.
+        let is_zero = name == "memory.max 3";
+        assert!(is_zero || total > 0.0, "{name}: MemTotal {total}");
+        assert!(total <= host, "{name}: MemTotal {total}");
         assert!(of("MemFree") <= total, "{name}: MemFree");
         assert!(of("MemAvailable") <= total, "{name}: MemAvailable");
         let processors = case.lines().filter(|l| l.starts_with("processor")).count();
@@ -399,7 +402,10 @@ fn under(container: &Container, settings: &[(&str, &str)]) -> (u64, u64, String)
     let cpus = support::field(text, "CPUS");
     let processors = text.lines().filter(|l| l.starts_with("processor")).count();
     assert_eq!(cpus as usize, processors, "{settings:?}");
-    assert_eq!(total, support::field(text, "PAGES") * 4.0, "{settings:?}");
+    // SAFETY: a call without pointers.
+    let page_kib = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as f64 / 1024.0;
+    let pages = support::field(text, "PAGES");
+    assert_eq!(total, pages * page_kib, "{settings:?}");
     (total as u64, cpus as u64, output.stderr)
 }
 

@@ -68,7 +68,8 @@ int main(void) {
 	must(read(fd, text, sizeof text) > 0);
 	must(!fcntl(fd, F_SETFL, O_NONBLOCK) && !fcntl(fd, F_SETFD, FD_CLOEXEC));
 	must(pread(fd, text, 10, 0) == 10);
-	must(lseek(fd, 0, SEEK_CUR) > 100 && read(fd, text, sizeof text) == 0);
+	/* The renewed text may be longer by a few digits. */
+	must(lseek(fd, 0, SEEK_CUR) > 100 && read(fd, text, sizeof text) < 20);
 	must(fcntl(fd, F_GETFL) & O_NONBLOCK && fcntl(fd, F_GETFD) == FD_CLOEXEC);
 
 	pid_t child = sleeper();
