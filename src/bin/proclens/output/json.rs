@@ -17,7 +17,7 @@ field was removed or changed its meaning:
   cpu_time       value: user, nice, system, idle, steal, neighbours (their part of steal)
   load           value: averages (of 1, 5, 15 minutes), running, total (threads)
   uptime         value: a number
-  sampler        null if no averages were stored yet; alive, estimated (by readers, no sampler ran), pid,
+  sampler        null if nothing was stored; alive, estimated (by readers, no sampler ran), pid,
                  started_seconds (before now; both null if the process is not visible), samples,
                  last_sample_seconds (before now)
   settings[]     name, value, source (environment or a file), used, reason (if not used)
@@ -37,8 +37,8 @@ JSON of --all, a list of objects. Bytes and seconds; fields may be added:
   cpus           what its programs count
   cpu_percent    over a fifth of a second; 100 is one CPU
   cpu_usage_seconds  CPU time used since the start
-  cpu_seconds    since the start, as in /proc/stat: user, nice, system, idle, steal, neighbours (their part of
-                 steal)
+  cpu_seconds    since the start, as in /proc/stat: user, nice, system, idle, steal,
+                 neighbours (their part of steal)
   memory_used    without page cache that was not used lately
   memory_available   as in /proc/meminfo
   memory_limit, swap_used, swap_limit
