@@ -1,7 +1,6 @@
-//! The trait for a container, as one of its processes knows it: all that outlives one reading, and what depends on
-//! the calling program. The running process
-//! caches it and shares a part with the container's other processes ([`crate::runtime::container`]); tests and
-//! the tool keep less.
+//! The trait for a container as one of its processes knows it: all that outlives one reading, and what depends on
+//! the calling program. The running process caches these values and shares some of them with the container's other
+//! processes ([`crate::runtime::container`]). Tests and the tool keep fewer of them.
 #![forbid(unsafe_code)]
 
 use crate::cgroup::kernel::{INITIAL_PID_NAMESPACE, Kernel, namespace_of, start_of};

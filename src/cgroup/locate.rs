@@ -106,6 +106,19 @@ impl<'m> ContainerCgroups<'m> {
         .find_map(|controller| self.dir(controller).ok())
     }
 
+    /// The cgroup whose number identifies the container in the shared state; with `user_limit` (the settings
+    /// contain a limit) also the host's root.
+    pub fn dir_of_identity(&self, user_limit: bool) -> Option<CgroupDir<'m>> {
+        [
+            Controller::Cpuacct,
+            Controller::Cpu,
+            Controller::Memory,
+            Controller::Pids,
+        ]
+        .into_iter()
+        .find_map(|controller| self.dir_or_root(controller, user_limit).ok())
+    }
+
     /// As [`ContainerCgroups::dir`]; with `user_limit` (the settings contain a limit) also the host's root.
     pub fn dir_or_root(
         &self,

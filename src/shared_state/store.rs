@@ -3,7 +3,7 @@
 
 use super::record::Identity;
 use crate::cgroup::container::Container;
-use crate::cgroup::locate::{ContainerCgroups, Controller};
+use crate::cgroup::locate::ContainerCgroups;
 use crate::mem::Arena;
 use crate::sys::{self, Errno};
 
@@ -21,15 +21,9 @@ pub fn identify<C: Container>(
     user_limit: bool,
     arena: &mut Arena<'_>,
 ) -> Result<Identity, Errno> {
-    let dir = [
-        Controller::Cpuacct,
-        Controller::Cpu,
-        Controller::Memory,
-        Controller::Pids,
-    ]
-    .into_iter()
-    .find_map(|controller| cgroups.dir_or_root(controller, user_limit).ok())
-    .ok_or(Errno::NOT_FOUND)?;
+    let dir = cgroups
+        .dir_of_identity(user_limit)
+        .ok_or(Errno::NOT_FOUND)?;
     let cgroup = sys::status_of(arena.path(dir.directory, b".")?)?;
     let mut text = [0; 64];
     let length = sys::read(

@@ -16,7 +16,7 @@ pub const AUDIT_ARCH: u32 = 0xc000_00b7;
 /// This processor has no `open(2)`, only `openat(2)`.
 pub const SYS_OPEN: libc::c_long = -1;
 
-/// The first call number of another ABI with the same [`AUDIT_ARCH`]: there is none.
+/// Only one ABI has this [`AUDIT_ARCH`], so every system call number belongs to it.
 pub const FIRST_FOREIGN_CALL: Option<u32> = None;
 
 /// The vDSO's name of `clock_gettime` (vdso(7)).

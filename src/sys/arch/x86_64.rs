@@ -16,7 +16,7 @@ pub const AUDIT_ARCH: u32 = 0xc000_003e;
 /// The number of `open(2)`; -1 on a processor that has only `openat(2)`.
 pub const SYS_OPEN: libc::c_long = libc::SYS_open;
 
-/// The first call number of another ABI with the same [`AUDIT_ARCH`]: x32's (`__X32_SYSCALL_BIT`).
+/// x32 programs have the same [`AUDIT_ARCH`]. Their system call numbers begin here (`__X32_SYSCALL_BIT`).
 pub const FIRST_FOREIGN_CALL: Option<u32> = Some(0x4000_0000);
 
 /// The vDSO's name of `clock_gettime` (vdso(7)).

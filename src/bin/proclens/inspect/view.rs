@@ -341,14 +341,7 @@ impl View {
 
     /// The container's identity, the same that [`shared_state::identify`] computes inside the container.
     fn identity(&self, cgroups: &ContainerCgroups) -> Option<Identity> {
-        let dir = [
-            Controller::Cpuacct,
-            Controller::Cpu,
-            Controller::Memory,
-            Controller::Pids,
-        ]
-        .into_iter()
-        .find_map(|controller| cgroups.dir(controller).ok())?;
+        let dir = cgroups.dir_of_identity(false)?;
         let directory = fs::metadata(String::from_utf8_lossy(dir.directory).as_ref()).ok()?;
         let pid = self.target.representative()?;
         // It is the same as long as this program runs.
