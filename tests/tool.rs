@@ -403,7 +403,7 @@ fn a_settings_file_that_is_not_regular_is_ignored() {
 fn a_setuid_program_ignores_the_environment() {
     let out = in_container(
         &LIMITS,
-        "mount -t tmpfs -o mode=755 tmpfs /mnt; cp -a /etc/passwd /etc/ld.so.cache /mnt; \
+        "mount -t tmpfs -o mode=755 tmpfs /mnt; cp -a /etc/passwd /mnt; cp -a /etc/ld.so.cache /mnt || true; \
          install $lib /mnt/lib.so; echo /etc/lib.so >/mnt/ld.so.preload; mkdir /mnt/state; \
          install /bin/cat /mnt/plain; install -m 4755 /bin/cat /mnt/setuid; mount --bind /mnt /etc; \
          nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups \
@@ -504,7 +504,7 @@ fn every_setting_works_everywhere() {
         ),
     ];
     let mut script = String::from(
-        "mount -t tmpfs tmpfs /mnt; cp -a /etc/passwd /etc/ld.so.cache /mnt; mount --bind /mnt /etc; \
+        "mount -t tmpfs tmpfs /mnt; cp -a /etc/passwd /mnt; cp -a /etc/ld.so.cache /mnt || true; mount --bind /mnt /etc; \
          mkdir /dev/shm/state; \
          samplers() { sleep 0.5; grep -lszx '[s]ampler' /proc/[0-9]*/cmdline | wc -l; }; \
          old() { read -r age; [ \"$age\" -ge \"$age_of_host\" ] && echo old; }; \
@@ -896,7 +896,7 @@ fn check_detects_programs_that_the_library_does_not_reach() {
     let out = in_container(
         &LIMITS,
         "r() { echo \"== $title\"; \"$@\" 2>&1; echo \"exit $?\"; }; \
-         mount -t tmpfs tmpfs /mnt; cp -a /etc/passwd /etc/ld.so.cache /mnt; mount --bind /mnt /etc; \
+         mount -t tmpfs tmpfs /mnt; cp -a /etc/passwd /mnt; cp -a /etc/ld.so.cache /mnt || true; mount --bind /mnt /etc; \
          export LD_PRELOAD=$lib; \
          script() { title=$1; echo \"#!$1\" >/etc/script; chmod 755 /etc/script; r $tool check -- /etc/script; }; \
          script '/usr/bin/env no-such-program'; script '/usr/bin/env head -n 1'; script '/no/such sh'; \
@@ -1709,7 +1709,7 @@ fn uninstall_where_nothing_is_installed() {
     let nothing = format!("nothing was installed in {}\n", path.display());
     assert_eq!(printed(tool(&arguments)), nothing);
     let mount = Command::new("mount")
-        .args(["-o", "remount,ro"])
+        .args(["-o", "remount,bind,ro"])
         .arg(&path)
         .output();
     printed(mount.unwrap());
