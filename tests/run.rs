@@ -931,6 +931,56 @@ fn run_needs_no_privilege() {
     assert!(seen.ends_with("0\n"), "{seen}");
 }
 
+/// A program with fewer rights than the server opens what it can open without the server, and reads no more of
+/// another user's task. Only the start time of a task differs from the kernel's, as in the library.
+#[test]
+fn the_rights_of_a_program_stay_its_own() {
+    needs_containers!();
+    let Some(busybox) = busybox() else { return };
+    let Some(reader) = reader() else { return };
+    let container = small();
+    let script = "d=$(mktemp -d); chmod 755 $d; mkdir -m 700 $d/private
+        ln -s /proc/meminfo $d/meminfo; ln -s /proc/meminfo $d/private/meminfo
+        sleep 60 & other=$!
+        as() { $how setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps -all \"$@\"; }
+        limited() { $how setpriv --inh-caps -all --bounding-set -all \"$@\"; }
+        in_group() { $how setpriv --reuid 65534 --regid 1234 --groups 7,8 --inh-caps -all \"$@\"; }
+        see() {
+            for who in as limited in_group; do
+                $who $reader try /proc/meminfo /proc/stat $d/meminfo $d/private/meminfo /proc/$other/stat
+                $who $busybox cut -d ' ' -f 1-21,23- /proc/$other/stat
+                $who $busybox cut -d ' ' -f 26-30 /proc/self/stat | $busybox sed 's/[0-9][0-9]*/N/g'
+            done
+        }
+        how=; see; echo; how='$tool run --notify --'; see; echo; umount -l /proc/sys 2>/dev/null
+        mount -o remount,hidepid=2 /proc; how=; see 2>&1; echo; how='$tool run --notify --'; see 2>&1; echo
+        as $busybox head -n 1 /proc/meminfo; as $reader refresh /proc/self/stat | grep -o '(static' | wc -l; kill $other; rm -r $d";
+    let script = script.replace("'$tool run --notify --'", "\"$tool run --notify --\"");
+    let more = [("busybox", text(&busybox)), ("reader", text(&reader))];
+    let seen = shell(&container, &script, &more).text();
+    let parts: Vec<_> = seen.split("\n\n").collect();
+    let [native, run, native_hidden, run_hidden, rest] = parts[..] else {
+        panic!("{seen}");
+    };
+    // Only the user of the task sees its addresses.
+    assert!(native.contains(" 1 1 0 0 0 "), "{native}");
+    assert_eq!(run, native);
+    assert_eq!(run_hidden, native_hidden);
+    assert_ne!(native, native_hidden);
+    assert_eq!(rest, "MemTotal:         524288 kB\n3\n");
+}
+
+/// A file whose name contains that of the memory files is read as without the server.
+#[test]
+fn a_fifo_with_a_memory_files_name_does_not_block() {
+    needs_containers!();
+    let Some(reader) = reader() else { return };
+    let container = small();
+    let script = "d=$(mktemp -d); $reader fifo $d/proclens:a; timeout 20 $tool run --notify -- $reader fifo $d/proclens:b; echo $?; rm -r $d";
+    let seen = shell(&container, script, &[("reader", text(&reader))]).text();
+    assert_eq!(seen, "-1 29\n-1 29\n0\n");
+}
+
 /// If the server cannot be started, the program runs all the same, with one line on stderr.
 #[test]
 fn without_a_server_the_program_sees_the_host() {

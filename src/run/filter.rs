@@ -6,12 +6,13 @@ use crate::sys::DOOR;
 use crate::sys::arch::{AUDIT_ARCH, FIRST_FOREIGN_CALL, SYS_OPEN};
 use libc::{c_long, sock_filter};
 
-/// An open with one of these flags never gets a virtual file, so it does not stop. O_TMPFILE contains
-/// O_DIRECTORY.
-const NEVER_VIRTUAL: u32 = (libc::O_WRONLY
+/// An open with one of these flags never gets a virtual file, so it does not stop. The files of /proc and /sys know
+/// no O_DIRECT. O_TMPFILE contains O_DIRECTORY.
+pub const NEVER_VIRTUAL: u32 = (libc::O_WRONLY
     | libc::O_RDWR
     | libc::O_CREAT
     | libc::O_TRUNC
+    | libc::O_DIRECT
     | libc::O_DIRECTORY
     | libc::O_PATH) as u32;
 
@@ -217,6 +218,7 @@ mod tests {
             libc::O_WRONLY,
             libc::O_RDWR,
             libc::O_CREAT,
+            libc::O_DIRECT,
             libc::O_DIRECTORY,
             libc::O_PATH,
             libc::O_TMPFILE,

@@ -2,6 +2,7 @@
 //! program below fails or hangs. If seccomp notification is unavailable, the command runs without it.
 
 use super::affinity::Masks;
+use super::credentials::Credentials;
 use super::filter::Filter;
 use super::lock::Lock;
 use super::notify::{self, Listener, Page};
@@ -174,6 +175,7 @@ fn serve(job: &Job, caller: &Caller, page: &'static Page, control: Fd) -> ! {
             page,
             receiving: Lock::default(),
             settings: job.settings,
+            credentials: Credentials::of(sys::process_id()),
             masks: Masks::default(),
             load_was_read: job.load_was_read,
             start_helpers: || {

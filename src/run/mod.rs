@@ -4,12 +4,14 @@
 //!
 //! There are three processes: the guard, which the caller started; the server, its child; and the command,
 //! the server's child. [`filter`] decides which calls stop. [`notify`] implements the kernel's protocol.
-//! [`server`] handles the calls, and [`affinity`] remembers the CPU masks that it reduced. [`lock`] is a
-//! lock of the server's threads. [`guard`] starts all processes, and covers for a server that died.
+//! [`server`] handles the calls, with no more rights than their callers have ([`credentials`]). [`affinity`]
+//! remembers the CPU masks that the server reduced. [`lock`] is a lock of the server's threads. [`guard`] starts
+//! all processes, and covers for a server that died.
 //!
 //! Only the tool contains this module.
 
 pub mod affinity;
+pub mod credentials;
 pub mod filter;
 pub mod guard;
 pub mod lock;

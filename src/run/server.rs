@@ -3,10 +3,12 @@
 //! the library would make. In every unexpected case it calls `proceed`, so the kernel executes the call.
 
 use super::affinity::{Masks, Program, Rights};
+use super::credentials::{Acting, Credentials, shares_namespace};
+use super::filter::NEVER_VIRTUAL;
 use super::lock::{Lock, Locked, futex};
 use super::notify::{Listener, Page, Stopped, path_of, read_memory, read_of, write_memory};
 use crate::procfs::content;
-use crate::procfs::files::{self, FileSystem, MachineFile, TaskStat};
+use crate::procfs::files::{self, FileSystem, MachineFile, TaskStat, VirtualFile};
 use crate::runtime::live::{self, Live};
 use crate::runtime::reductions::{Mask, MaskBuffer, Reader};
 use crate::settings::Settings;
@@ -27,6 +29,17 @@ const LONGEST_PATH: usize = 512;
 const KERNELS_SYSINFO: usize = 112;
 const _: () = assert!(KERNELS_SYSINFO <= size_of::<libc::sysinfo>());
 
+/// The flags of a call `openat2` that can get a virtual file.
+const KNOWN_FLAGS: u64 = (libc::O_CLOEXEC
+    | libc::O_NONBLOCK
+    | libc::O_NOCTTY
+    | libc::O_NOFOLLOW
+    | libc::O_NOATIME
+    | libc::O_APPEND
+    | libc::O_SYNC
+    | libc::O_ASYNC) as u64;
+const _: () = assert!(KNOWN_FLAGS & NEVER_VIRTUAL as u64 == 0);
+
 /// The size of libc's `cpu_set_t`, which programs use for their masks. Those that want to know the size of the
 /// kernel's masks begin with more (see [`Reader::probe`]).
 const LIBCS_MASK: usize = 128;
@@ -41,6 +54,8 @@ pub struct Server {
     pub receiving: Lock,
     /// The settings of `proclens run`, for all programs below it.
     pub settings: fn() -> &'static Settings<'static>,
+    /// The server's own credentials. `None` if they are unknown: then each open is left to the kernel.
+    pub credentials: Option<Credentials>,
     /// The affinity masks that were reduced.
     pub masks: Masks,
     /// Called when a program reads the load averages, so that a sampler is started.
@@ -129,12 +144,12 @@ impl Server {
             libc::SYS_openat2 => {
                 // `struct open_how`: flags, mode, resolve.
                 let mut how = [0; 24];
-                if d < how.len() as u64 || read_memory(stop.thread, c, &mut how) != Ok(how.len()) {
+                if d != how.len() as u64 || read_memory(stop.thread, c, &mut how) != Ok(how.len()) {
                     return None;
                 }
-                let [flags, _, resolve] = words(&how);
-                let ours = libc::O_ACCMODE | libc::O_CREAT | libc::O_DIRECTORY | libc::O_PATH;
-                if flags & ours as u64 != 0 {
+                // Unlike `open`, this call fails if a flag is unknown, or if there is a mode without O_CREAT.
+                let [flags, mode, resolve] = words(&how);
+                if flags & !KNOWN_FLAGS != 0 || mode != 0 {
                     return None;
                 }
                 self.open(stop, locked, a as c_int, b, flags as c_int, resolve)
@@ -183,7 +198,9 @@ impl Server {
         }
         let mut own = [0; LONGEST_PATH + 64];
         let path = without_self(stop.thread, path, &mut own)?;
-        let place = find(stop.thread, dir, path, resolve)?;
+        let base = base_of(stop.thread, dir, path)?;
+        let acting = self.act_for(stop.thread)?;
+        let place = find(&base, path, flags, resolve)?;
         // Opening a file of another file system could block or have side effects.
         let system = sys::file_system(place.raw()).ok()?;
         if system != FileSystem::Proc as u64 && system != FileSystem::Sys as u64 {
@@ -193,15 +210,20 @@ impl Server {
         if !self.listener.is_waiting(stop.id) {
             return Some(());
         }
-        let file = sys::reopen(place.raw(), libc::O_RDONLY).ok()?;
+        let checked = flags & libc::O_NOATIME;
+        let file = sys::reopen(place.raw(), libc::O_RDONLY | checked).ok()?;
         let last = files::last_component(path.to_bytes());
         if last == TaskStat::LAST && is_of_the_server(&file, path.to_bytes()) {
             return None;
         }
+        // What the file of a task shows depends on the rights of its reader. All other content is the same for every
+        // caller, and the shared state belongs to the server's user.
+        let acting = is_of_a_task(&file).then_some(acting);
         // Pass only the last component. The full path of a task's file would be accepted without a check.
         // With the last component alone, the library checks that the task ID means the same task here.
         let made =
             virtual_file::memory_file_for(stop.thread, &file, last, flags, (self.settings)());
+        drop(acting);
         let made = made.ok().flatten()?;
         if last == MachineFile::Loadavg.last() {
             (self.load_was_read)();
@@ -325,13 +347,31 @@ impl Server {
         let target = sys::read_link(path, &mut link).ok()?;
         memchr::memmem::find(target, b"proclens:")?;
         let _work = self.begin_work(locked)?;
-        let file = sys::open(path).ok()?;
+        // The path of any file can contain this word. Opening a FIFO could block, and a device could have side effects.
+        let place = sys::open_at(libc::AT_FDCWD, path, libc::O_PATH, 0).ok()?;
+        let status = sys::status(place.raw()).ok()?;
+        if !virtual_file::could_be_virtual(status.st_nlink == 0, status.st_mode) {
+            return None;
+        }
+        let name = target
+            .strip_prefix(b"/memfd:")
+            .and_then(|name| name.strip_suffix(b" (deleted)"));
+        let _acting = match name.and_then(VirtualFile::from_memory_name) {
+            Some(VirtualFile::Task(_)) => Some(self.act_for(thread)?),
+            _ => None,
+        };
+        let file = sys::reopen(place.raw(), libc::O_RDONLY).ok()?;
         virtual_file::expect();
         // SAFETY: the caller is about to read this file from the start, and nothing in the server relies on
         // it.
         let number = unsafe { ProgramFd::new(file.raw()) };
         virtual_file::refresh(number, self.settings);
         Some(())
+    }
+
+    /// Reduces the rights of this thread of the server to those of the caller, until the result is dropped.
+    fn act_for(&self, thread: u32) -> Option<Acting<'_>> {
+        self.credentials.as_ref()?.act_for(thread)
     }
 
     /// True if PROCLENS_SKIP names the caller's program.
@@ -417,7 +457,7 @@ fn thread_named(caller: u32, number: libc::pid_t) -> Option<u32> {
     if number == 0 {
         return Some(caller);
     }
-    if is_in_our_pid_namespace(caller) {
+    if shares_namespace(caller, b"ns/pid") {
         return Some(number);
     }
     let is_meant = |thread| numbers_inside(thread).is_some_and(|(_, id)| id == u64::from(number));
@@ -433,40 +473,41 @@ fn thread_named(caller: u32, number: libc::pid_t) -> Option<u32> {
     found
 }
 
-fn is_in_our_pid_namespace(thread: u32) -> bool {
-    let (mut buffer, mut theirs, mut ours) = ([0; 64], [0; 64], [0; 64]);
-    let theirs =
-        path_of(thread, b"ns/pid", &mut buffer).and_then(|path| sys::read_link(path, &mut theirs));
-    let ours = sys::read_link(c"/proc/self/ns/pid", &mut ours);
-    matches!((theirs, ours), (Ok(theirs), Ok(ours)) if theirs == ours)
-}
-
-/// Finds the file at `path` as the caller would, without opening it for reading.
-fn find(thread: u32, dir: c_int, path: &CStr, resolve: u64) -> Option<Fd> {
+/// The directory from which the caller's lookup of `path` starts.
+fn base_of(thread: u32, dir: c_int, path: &CStr) -> Option<Fd> {
     let (mut name, mut buffer) = ([0; 32], [0; 64]);
-    let absolute = path.to_bytes().first() == Some(&b'/');
     let base = match dir {
-        _ if absolute => b"root",
+        _ if is_absolute(path) => b"root",
         libc::AT_FDCWD => &b"cwd"[..],
         dir => numbered(b"fd/", dir, &mut name)?,
     };
     let base = path_of(thread, base, &mut buffer).ok()?;
-    let base = sys::open_at(libc::AT_FDCWD, base, libc::O_PATH, 0).ok()?;
-    if !absolute || resolve != 0 {
-        return open_below(&base, path, resolve);
+    sys::open_at(libc::AT_FDCWD, base, libc::O_PATH, 0).ok()
+}
+
+fn is_absolute(path: &CStr) -> bool {
+    path.to_bytes().first() == Some(&b'/')
+}
+
+/// Finds the file at `path`, which starts at `base`, as the caller would, without opening it for reading.
+fn find(base: &Fd, path: &CStr, flags: c_int, resolve: u64) -> Option<Fd> {
+    if !is_absolute(path) || resolve != 0 {
+        return open_below(base, path, flags, resolve);
     }
     // Absolute links start at the caller's root. But with this flag the kernel does not follow links such
     // as /proc/1/root.
-    open_below(&base, path, libc::RESOLVE_IN_ROOT).or_else(|| {
+    open_below(base, path, flags, libc::RESOLVE_IN_ROOT).or_else(|| {
         let skip = path.to_bytes().iter().take_while(|b| **b == b'/').count();
         let relative = path.to_bytes_with_nul().get(skip..)?;
-        open_below(&base, CStr::from_bytes_until_nul(relative).ok()?, 0)
+        open_below(base, CStr::from_bytes_until_nul(relative).ok()?, flags, 0)
     })
 }
 
-fn open_below(base: &Fd, path: &CStr, resolve: u64) -> Option<Fd> {
+fn open_below(base: &Fd, path: &CStr, flags: c_int, resolve: u64) -> Option<Fd> {
+    // With O_NOFOLLOW, the result can be a link. The file system of a link of the caller's is not /proc.
+    let flags = libc::O_PATH | libc::O_CLOEXEC | flags & libc::O_NOFOLLOW;
     // `struct open_how`: flags, mode, resolve.
-    let how = [(libc::O_PATH | libc::O_CLOEXEC) as u64, 0, resolve];
+    let how = [flags as u64, 0, resolve];
     let arguments = [
         base.raw() as usize,
         path.as_ptr() as usize,
@@ -479,6 +520,15 @@ fn open_below(base: &Fd, path: &CStr, resolve: u64) -> Option<Fd> {
     let file = unsafe { sys::call(libc::SYS_openat2, arguments) };
     // SAFETY: a new descriptor.
     file.ok().map(|fd| unsafe { Fd::from_raw(fd as c_int) })
+}
+
+/// True if `file` is the `stat` of a process or thread.
+fn is_of_a_task(file: &Fd) -> bool {
+    let mut link = [0; 256];
+    let directory = sys::descriptor_path(file.raw(), &mut link)
+        .ok()
+        .and_then(|path| path.strip_suffix(b"/stat"));
+    directory.is_some_and(|path| decimal(files::last_component(path)).is_some())
 }
 
 /// True if `file` is the server's own `stat`, though `path` does not contain the server's ID: some symbolic

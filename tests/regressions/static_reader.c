@@ -1,5 +1,6 @@
 // A static program: prints the values of the machine, by system calls that no preload reaches.
 // static_reader [see] | load MS | refresh FILE | interrupted | relative | self | full | often COUNT open|write|getppid|rewind
+//               | try FILE... | fifo FILE
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -103,12 +106,50 @@ static void often(int times, const char *kind)
 	}
 }
 
+static int tried(int fd)
+{
+	int error = errno;
+	if (fd < 0) return error;
+	close(fd);
+	return 0;
+}
+
+// The error numbers of several opens of a file, 0 for success.
+static void try(const char *path)
+{
+	static const int flags[] = {0, O_NOFOLLOW, O_DIRECT, O_NOATIME, O_TRUNC};
+	// `struct open_how`: flags, mode, resolve.
+	static const unsigned long long hows[][3] = {{0, 0, 0}, {1ULL << 40, 0, 0}, {0, 0600, 0}, {0, 0, 1 << 20}, {O_NOFOLLOW, 0, 0}};
+	printf("%s:", path);
+	for (unsigned i = 0; i < sizeof flags / sizeof *flags; i++) printf(" %d", tried(open(path, flags[i])));
+	for (unsigned i = 0; i < sizeof hows / sizeof *hows; i++)
+		printf(" %d", tried(syscall(SYS_openat2, AT_FDCWD, path, hows[i], sizeof hows[i])));
+	printf("\n");
+}
+
+// A read from the start of a FIFO without a writer fails at once.
+static int fifo(const char *path)
+{
+	char byte;
+	if (mkfifo(path, 0600)) return 1;
+	int writer = open(path, O_RDWR | O_NONBLOCK), reader = open(path, O_RDONLY | O_NONBLOCK);
+	close(writer);
+	int result = pread(reader, &byte, 1, 0);
+	printf("%d %d\n", result, errno);
+	return 0;
+}
+
 int main(int count, char **words)
 {
 	const char *what = count > 1 ? words[1] : "see";
 	if (!strcmp(what, "load")) return load(atoi(words[2]));
 	if (!strcmp(what, "refresh")) return refresh(words[2]);
 	if (!strcmp(what, "often")) return often(atoi(words[2]), words[3]), 0;
+	if (!strcmp(what, "fifo")) return fifo(words[2]);
+	if (!strcmp(what, "try")) {
+		for (int i = 2; i < count; i++) try(words[i]);
+		return 0;
+	}
 	if (!strcmp(what, "interrupted")) return interrupted(SA_RESTART);
 	if (!strcmp(what, "relative")) {
 		// The last component in the working directory, and below a directory's descriptor.
