@@ -15,6 +15,7 @@ fn inside(case: &str) {
         .arg(repo.join("tests/sampler/cases"))
         .arg(case)
         .env("library", support::library())
+        .env("tool", env!("CARGO_BIN_EXE_proclens"))
         .output()
         .unwrap();
     assert!(
@@ -55,6 +56,11 @@ fn an_ordinary_user_cannot_replace_the_sampler() {
 #[test]
 fn a_subreaper_gets_one_child_that_ends_at_once() {
     inside("subreaper");
+}
+
+#[test]
+fn a_sampler_waits_for_the_end_of_its_parent() {
+    inside("late");
 }
 
 #[test]

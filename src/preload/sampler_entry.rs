@@ -2,10 +2,11 @@
 
 use crate::runtime::live::Live;
 use crate::sampler::launch::SAMPLER;
-use crate::sampler::run_alone;
+use crate::sampler::{Starter, run_alone};
 use crate::sys;
 use crate::sys::c_string::terminated;
 use crate::sys::spawn::{exit, leave_everything, relocate};
+use crate::text::decimal;
 use core::ffi::{CStr, c_char};
 
 sys::arch::define_program_entry!(main);
@@ -35,7 +36,13 @@ unsafe extern "C" fn main(stack: *const usize, base: usize, dynamic: *const [u64
     let directory = argument(2)
         .map(CStr::to_bytes)
         .filter(|text| !text.is_empty());
+    // A library of an earlier version passes no such argument.
+    let helper = argument(3)
+        .and_then(|text| decimal(text.to_bytes()))
+        .and_then(|process| u32::try_from(process).ok())
+        .unwrap_or(0);
+    let starter = Starter::Library { helper };
     exit(i32::from(
-        run_alone(&Live::default(), directory, false).is_err(),
+        run_alone(&Live::default(), directory, starter).is_err(),
     ))
 }

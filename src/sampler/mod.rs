@@ -37,8 +37,11 @@ const SETTLE_US: u64 = 200_000;
 const CLEAN_US: u64 = 60_000_000;
 /// Below a subreaper, no sampler starts for this long, microseconds: an hour.
 const POSTPONED_US: u64 = 3_600_000_000;
-/// How many milliseconds a new sampler waits to become PID 1's child.
-const ADOPTION_TRIES: u32 = 50;
+/// How many milliseconds a new sampler waits to become PID 1's child: its parent, which is about to end, may get no CPU
+/// for a while.
+const ADOPTION_TRIES: u32 = 10_000;
+/// The same, if the parent could be a subreaper.
+const ADOPTION_TRIES_OF_OTHERS: u32 = 50;
 /// While programs read the load, the time between two counts, microseconds.
 const BETWEEN_US: u64 = 900_000;
 /// Programs count as reading the load if the last read is at most this old, microseconds.
@@ -46,13 +49,26 @@ const READ_LATELY_US: u64 = 3_000_000;
 /// Bytes of memory for the files that are read in one cycle.
 const CYCLE: usize = 128 << 10;
 
+/// Who starts a sampler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Starter {
+    /// The user. This sampler does not end for lack of readers, and waits while another sampler runs.
+    User,
+    /// A program with the library.
+    Library {
+        /// The process ID of the sampler's parent, which ends at once. 0 if unknown.
+        helper: u32,
+    },
+    /// The server of `proclens run`, in a thread of its own.
+    Server,
+}
+
 /// Takes samples until no process has read the load for an hour, the sampler can be noticed
-/// ([`conditions::may_stay`]), another sampler runs, or the state cannot be written. A sampler that the user
-/// started (`on_purpose`) does not end for lack of readers, and waits while another sampler runs.
+/// ([`conditions::may_stay`]), another sampler runs, or the state cannot be written.
 pub fn run<C: Container>(
     container: &C,
     settings: &Settings<'_>,
-    on_purpose: bool,
+    starter: Starter,
     counter: &mut ThreadCounter,
     arena: &mut Arena<'_>,
 ) -> Result<(), Errno> {
@@ -73,9 +89,15 @@ pub fn run<C: Container>(
     let buffer = arena.alloc(CYCLE)?;
 
     let age_us = |container: &C| container.boot_us().map(|now| now.saturating_sub(start_us));
-    if !on_purpose && !is_adopted_by_init(container)? {
-        store.postpone_start(age_us(container)?, POSTPONED_US);
-        return Ok(());
+    let on_purpose = starter == Starter::User;
+    match starter {
+        Starter::Library { helper } if !is_adopted_by_init(container, helper)? => {
+            store.postpone_start(age_us(container)?, POSTPONED_US);
+            return Ok(());
+        }
+        // Another PID 1 may start samplers for the library.
+        Starter::Server if parent() != 1 => return Ok(()),
+        _ => {}
     }
     let number = container.boot_us()?.wrapping_mul(1 << 16) | u64::from(sys::process_id() & 0xffff);
     let mut publisher = loop {
@@ -170,12 +192,14 @@ fn publish(
     publisher.publish(averages, counted.tasks, &counted.tracked)
 }
 
-/// Returns whether this sampler, whose parent is about to end, becomes a child of PID 1. If an ancestor
+/// Returns whether this sampler, whose parent `helper` is about to end, becomes a child of PID 1. If an ancestor
 /// of the starting process is a subreaper, the sampler becomes its child instead.
-fn is_adopted_by_init<K: Kernel>(kernel: &K) -> Result<bool, Errno> {
-    for _ in 0..ADOPTION_TRIES {
-        if parent() == 1 {
-            return Ok(true);
+fn is_adopted_by_init<K: Kernel>(kernel: &K, helper: u32) -> Result<bool, Errno> {
+    for tries in 0..ADOPTION_TRIES {
+        match parent() {
+            1 => return Ok(true),
+            parent if parent != helper && tries >= ADOPTION_TRIES_OF_OTHERS => return Ok(false),
+            _ => {}
         }
         sleep_until(
             libc::CLOCK_BOOTTIME,
@@ -226,7 +250,7 @@ unsafe impl Zeroed for ThreadCounter {}
 pub fn run_alone<C: Container>(
     container: &C,
     directory: Option<&[u8]>,
-    on_purpose: bool,
+    starter: Starter,
 ) -> Result<(), Errno> {
     let memory = sys::map(MEMORY)?;
     // SAFETY: a new mapping of that length. Nothing else uses it, and it is never unmapped.
@@ -237,7 +261,7 @@ pub fn run_alone<C: Container>(
         ..Settings::DEFAULT
     };
     let counter = arena.zeroed::<ThreadCounter>()?;
-    run(container, &settings, on_purpose, counter, &mut arena)
+    run(container, &settings, starter, counter, &mut arena)
 }
 
 /// Bytes of memory for the sampler: mountinfo and paths once, and the files of a cycle. Only the pages

@@ -4,13 +4,13 @@
 use super::arch::{RELATIVE, clone_onto};
 use super::directory::{each_entry, open_directory};
 use super::{Errno, affinity, call, map, pad, set_affinity, unmap};
-use crate::text::decimal;
+use crate::text::{Out, decimal};
 use core::ffi::{CStr, c_char, c_int};
 use core::ptr::{null, null_mut};
 
 /// Stack of each of the two children, bytes.
 const STACK: usize = 16 << 10;
-/// Most arguments that [`start`] takes.
+/// Most arguments of the program.
 const ARGUMENTS: usize = 4;
 /// Bytes of the kernel's signal set.
 const SIGNAL_SET: usize = 8;
@@ -21,6 +21,8 @@ struct Launch {
     arguments: [*const c_char; ARGUMENTS + 1],
     environment: [*const c_char; 1],
     second_stack_end: *mut u8,
+    /// The process ID of the first child, in decimal.
+    first: [u8; 16],
     /// 0, or the error of the call that failed.
     errno: c_int,
 }
@@ -30,8 +32,9 @@ struct Launch {
 /// debugger or strace of the program does not follow the child.
 const FLAGS: usize = (libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_UNTRACED) as usize;
 
-/// Executes `path` with `arguments` (the first is the name; at most 4) and no environment, in a process
-/// whose parent is the container's init. The caller's signals are blocked during the call, so none of its
+/// Executes `path` with `arguments` (the first is the name; at most 3) and no environment, in a process
+/// whose parent is the container's init. Until then its parent is a child of this process, which ends at once: the last
+/// argument is the process ID of that child. The caller's signals are blocked during the call, so none of its
 /// handlers runs in the child.
 pub fn start(path: &CStr, arguments: &[&CStr]) -> Result<(), Errno> {
     let stacks = map(2 * STACK)?;
@@ -40,10 +43,18 @@ pub fn start(path: &CStr, arguments: &[&CStr]) -> Result<(), Errno> {
         arguments: [null(); ARGUMENTS + 1],
         environment: [null()],
         second_stack_end: stacks.wrapping_add(STACK),
+        first: [0; 16],
         errno: 0,
     };
-    for (to, from) in launch.arguments.iter_mut().take(ARGUMENTS).zip(arguments) {
-        *to = from.as_ptr();
+    let first_child = (&raw const launch.first).cast();
+    let arguments = arguments.iter().take(ARGUMENTS - 1);
+    let arguments = arguments.map(|argument| argument.as_ptr());
+    for (to, from) in launch
+        .arguments
+        .iter_mut()
+        .zip(arguments.chain([first_child]))
+    {
+        *to = from;
     }
     let all = u64::MAX;
     let mut before = 0u64;
@@ -88,8 +99,13 @@ pub fn start(path: &CStr, arguments: &[&CStr]) -> Result<(), Errno> {
 /// The child: creates the grandchild and exits, so that the grandchild becomes a child of init.
 unsafe extern "C" fn first(launch: *mut ()) -> usize {
     let launch = launch.cast::<Launch>();
-    // SAFETY: `start` keeps the launch and the stacks until this child has ended.
+    // SAFETY: `start` keeps the launch and the stacks until this child has ended. `start` waits meanwhile, so this
+    // function alone uses the launch.
     unsafe {
+        let process = call!(SYS_getpid).unwrap_or_default();
+        let mut number = Out::new(&mut (*launch).first);
+        number.decimal(process as u64);
+        number.byte(0);
         let child = clone_onto(FLAGS, (*launch).second_stack_end, second, launch.cast());
         if child < 0 {
             (*launch).errno = child.wrapping_neg() as c_int;

@@ -140,7 +140,7 @@ fn sample() -> Result<()> {
     proclens::sampler::run_alone(
         &proclens::runtime::live::Live::default(),
         sources.settings().state,
-        true,
+        proclens::sampler::Starter::User,
     )
     .map_err(|errno| {
         if errno == Errno(0) {

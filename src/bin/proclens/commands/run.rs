@@ -8,7 +8,7 @@ use crate::inspect::sources::Sources;
 use crate::output::failure::reason;
 use proclens::run::guard::{FallbackReason, Job, supervise};
 use proclens::runtime::live::Live;
-use proclens::sampler;
+use proclens::sampler::{self, Starter};
 use proclens::settings::Settings;
 use proclens::sys::arch::ELF_MACHINE;
 use proclens::sys::{self, Errno};
@@ -266,7 +266,7 @@ fn load_was_read() {
         return;
     }
     let started = std::thread::Builder::new().stack_size(256 << 10).spawn(|| {
-        let _ = sampler::run_alone(&Live::default(), settings.state, false);
+        let _ = sampler::run_alone(&Live::default(), settings.state, Starter::Server);
         std::thread::sleep(PAUSE);
         RUNS.store(false, Ordering::Relaxed);
     });
