@@ -1253,3 +1253,107 @@ END
          proclens: DIR/proc exists already: name a directory of its own for the export\n"
     );
 }
+
+/// Shell functions for tests of the export.
+const EXPORTS: &str = "
+    until_true() { i=0; until eval \"$1\"; do [ $((i += 1)) -lt 200 ] || { echo \"never: $1\"; return; }; sleep 0.05; done; }
+    cd $(mktemp -d); chmod 755 .; umask 022; here=$PWD; echo precious >victim
+";
+
+/// Links, a FIFO and a directory in the place of the export's own files lead the export nowhere.
+#[test]
+fn an_export_touches_nothing_outside_its_directory() {
+    needs_containers!();
+    let container = small();
+    let script = "
+        export_to() { timeout -k 2 2 $tool export $1 2>&1; echo $?; }
+        mkdir link; ln -s ../victim link/.proclens-export; export_to link
+        mkdir fifo; mkfifo fifo/.proclens-export; export_to fifo
+        mkdir theirs; chown 1234 theirs; export_to theirs
+        ln -s empty elsewhere; mkdir empty; export_to elsewhere
+        mkdir -m 777 left left/proc; touch left/.proclens-export; chmod 777 left/proc; touch left/proc/keep; export_to left
+        cat victim; ls -A link fifo theirs empty left/proc
+        timeout 20 $tool export moved --every 50ms 2>said & export=$!
+        until_true '[ -e moved/proc/uptime ] && [ -e moved/sys/class ]'
+        mkdir target; ln -s $here/victim target/uptime.new; ln -s /etc/hostname target/keep
+        mv moved/proc moved/away; ln -s $here/target moved/proc
+        wait $export; echo $?; cat said victim; ls target moved
+        timeout 20 $tool export removed --every 50ms 2>said & export=$!
+        until_true '[ -e removed/proc/uptime ] && [ -e removed/sys/class ]'
+        mv removed away; mkdir removed; wait $export; echo $?; cat said; ls -A removed away";
+    let seen = shell(&container, &format!("{EXPORTS}{script}"), &[]).text();
+    let expected = "\
+proclens: link/.proclens-export: no export made it: remove it
+1
+proclens: fifo/.proclens-export: no export made it: remove it
+1
+proclens: theirs: user 1234 owns it and could exchange what the export makes: name a directory of your own
+1
+proclens: elsewhere: it is a symbolic link: name the directory to which it leads
+1
+proclens: left/proc exists already: name a directory of its own for the export
+1
+precious
+empty:
+
+fifo:
+.proclens-export
+
+left/proc:
+keep
+
+link:
+.proclens-export
+
+theirs:
+1
+proclens: moved/proc: it was moved or removed: start the export again
+precious
+moved:
+away
+proc
+
+target:
+keep
+uptime.new
+1
+proclens: removed: it was moved or removed: start the export again
+away:
+
+removed:
+";
+    assert_eq!(seen, expected);
+}
+
+/// In a directory that every user can write to (an emptyDir of Kubernetes), root and other users can export. A killed
+/// export's files do not stop the next one. A user who exchanges a tree ends the export.
+#[test]
+fn an_export_into_a_directory_for_everybody() {
+    needs_containers!();
+    let container = small();
+    let script = "
+        cp $tool tool; chmod 755 tool
+        mkdir empty; chmod 777 empty
+        for user in 0 1234; do
+            setpriv --reuid $user --clear-groups $here/tool export empty --every 50ms & export=$!
+            until_true '[ -e empty/proc/meminfo ] && [ -e empty/sys/class ]'
+            kill -KILL $export; wait $export 2>/dev/null
+            setpriv --reuid $user --clear-groups timeout 20 $here/tool export empty --every 50ms 2>said & export=$!
+            until_true '[ \"$(stat -c %a,%u empty/proc 2>&1)\" = 755,'$user' ] && [ -e empty/sys/class ]'
+            head -n 1 empty/proc/meminfo; old=$(cat empty/proc/uptime)
+            until_true '[ \"$(cat empty/proc/uptime)\" != \"$old\" ]'
+            kill $export; wait $export; cat said; ls -A empty
+        done
+        timeout 20 $here/tool export empty --every 50ms 2>said & export=$!
+        until_true '[ -e empty/proc/uptime ] && [ -e empty/sys/class ]'
+        mkdir target; chmod 777 target; ln -s $here/victim target/uptime.new
+        setpriv --reuid 1234 --clear-groups sh -c 'mv empty/proc empty/away; ln -s ../target empty/proc'
+        wait $export; echo $?; cat said victim; ls target; [ -h empty/proc ] && echo link";
+    let seen = shell(&container, &format!("{EXPORTS}{script}"), &[]).text();
+    assert_eq!(
+        seen,
+        "MemTotal:         524288 kB\nMemTotal:         524288 kB\n1\n\
+         proclens: empty/proc: it was moved or removed: start the export again\n\
+         precious\nuptime.new\nlink\n"
+    );
+}
