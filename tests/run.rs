@@ -1357,3 +1357,40 @@ fn an_export_into_a_directory_for_everybody() {
          precious\nuptime.new\nlink\n"
     );
 }
+
+/// A full file system stops the refreshes as long as it is full. At the start it ends the export.
+#[test]
+fn an_export_outlives_a_full_file_system() {
+    needs_containers!();
+    let container = small();
+    let script = "
+        mkdir small; mount -t tmpfs -o size=1m small small || exit
+        fill() { dd if=/dev/zero of=small/filler bs=4k 2>/dev/null; }
+        $tool export small/e --every 50ms 2>said & export=$!
+        until_true '[ -e small/e/proc/uptime ] && [ -e small/e/sys/class ]'
+        fill; until_true 'grep -q space said'; fill; sleep 0.5
+        old=$(cat small/e/proc/uptime); sleep 0.5; [ \"$(cat small/e/proc/uptime)\" = \"$old\" ] && echo stopped
+        kill -0 $export && grep -c . said; cat said; ls small/e/proc | grep new; head -n 1 small/e/proc/meminfo
+        rm small/filler; until_true '[ \"$(cat small/e/proc/uptime)\" != \"$old\" ]'
+        kill $export; wait $export; echo $?; ls -A small
+        fill; timeout 20 $tool export small/e 2>&1; echo $?; ls -A small; umount small";
+    let script = script.replace('\n', " \n");
+    let script = format!("{EXPORTS}{script}");
+    let seen = shell(
+        &container,
+        &format!("unshare -m sh -c '{}'", script.replace('\'', "'\\''")),
+        &[],
+    )
+    .text();
+    let lines: Vec<_> = seen.lines().collect();
+    assert_eq!(lines[..2], ["stopped", "1"], "{seen}");
+    assert!(lines[2].starts_with("proclens: small/e/"), "{seen}");
+    assert!(
+        lines[2]
+            .ends_with("no space left on device: the export keeps its old files and tries again"),
+        "{seen}"
+    );
+    assert_eq!(lines[3..5], ["MemTotal:         524288 kB", "0"], "{seen}");
+    assert!(lines[5].starts_with("proclens: small/e/"), "{seen}");
+    assert_eq!(lines[6..], ["1", "filler"], "{seen}");
+}

@@ -17,7 +17,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -47,6 +47,9 @@ pub fn run(directory: &Path, every: Duration) -> Result<()> {
     export.remove();
     done
 }
+
+/// While refreshes fail, one line is printed in this time.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// The longest sleep. After it, the loop checks for the parent and for a signal that arrived just before
 /// the sleep.
@@ -139,7 +142,8 @@ impl Export {
         Ok(())
     }
 
-    /// Refreshes all files at each interval while `goes_on` returns true.
+    /// Refreshes all files at each interval while `goes_on` returns true. The first refresh must succeed. Later
+    /// ones may fail (the file system is full for a moment): the files then keep their old text.
     fn keep_current(
         &self,
         settings: &Settings,
@@ -147,10 +151,25 @@ impl Export {
         goes_on: impl Fn() -> bool,
     ) -> Result<()> {
         let mut next = Instant::now();
+        let mut is_first = true;
+        let mut printed: Option<Instant> = None;
         while goes_on() {
             let refreshed = self.refresh(settings);
             self.is_in_place()?;
-            refreshed?;
+            if let Err(failure) = refreshed {
+                if is_first {
+                    return Err(failure);
+                }
+                if printed.is_none_or(|at| at.elapsed() > QUIET) {
+                    printed = Some(Instant::now());
+                    // The file behind standard error may be on the same full file system.
+                    let _ = writeln!(
+                        anstream::stderr(),
+                        "proclens: {failure}: the export keeps its old files and tries again"
+                    );
+                }
+            }
+            is_first = false;
             next += every;
             let now = Instant::now();
             // After a pause (the container was frozen), skip the missed refreshes.
