@@ -624,6 +624,54 @@ fn a_container_from_outside() {
     assert!(line(&table, name).contains("/ 512 MiB"), "{table}");
 }
 
+/// A container that mounts a FIFO over the kernel's files stops nobody who looks at it from outside.
+#[test]
+fn a_container_with_fifos_for_files_from_outside() {
+    let mount = |files: &str| {
+        let script = format!(
+            "f=$(mktemp -u); mkfifo -m 666 $f; sleep 1000 & \
+             for file in {files}; do mount --bind $f $file || exit; done; rm $f"
+        );
+        Waiting::start(&LIMITS, &script)
+    };
+    let in_time = |arguments: &[&str]| {
+        let mut command = Command::new("timeout");
+        with_no_settings(command.args(["-k", "1", "20", TOOL]).args(arguments))
+            .output()
+            .unwrap()
+    };
+    let honest = Waiting::start(&LIMITS, "");
+    // For the kernel's files of the machine, the host's own have the same text.
+    let machine = mount(
+        "/proc/meminfo /proc/loadavg /proc/stat /proc/uptime /proc/vmstat /proc/$!/stat \
+         /sys/devices/system/cpu/online /sys/devices/system/cpu/possible",
+    );
+    let pid = &machine.pid.to_string();
+    let inside = printed(in_time(&["show", "--pid", pid, "meminfo"]));
+    assert_eq!(line(&inside, "MemTotal:"), "MemTotal:         524288 kB");
+    for file in ["stat", "loadavg", "cpus", "vmstat"] {
+        printed(in_time(&["show", "--pid", pid, file]));
+    }
+    printed(in_time(&["explain", "--pid", pid]));
+    // Nothing stands for the cgroup's.
+    let cgroup = mount(
+        "$(find /sys/fs/cgroup/ -name 'memory.*' -type f -o -name 'cpu*.*' -type f -o -name cgroup.procs)",
+    );
+    let output = in_time(&["show", "--pid", &cgroup.pid.to_string(), "meminfo"]);
+    assert_ne!(output.status.code(), Some(124));
+    assert_eq!(text(&output.stderr).lines().count(), 1, "{output:?}");
+
+    let all: Value = serde_json::from_str(&printed(in_time(&["show", "--all", "--json"]))).unwrap();
+    let has = |waiting: &Waiting| {
+        let mut rows = all.as_array().unwrap().iter();
+        rows.any(|row| row["pid"] == waiting.pid && row["memory_limit"] == 512 << 20)
+    };
+    assert!(has(&honest) && has(&machine), "{all}");
+    let metrics = printed(in_time(&["metrics", "--all"]));
+    assert!(metrics.contains(&honest.cgroup()), "{metrics}");
+    printed(in_time(&["watch", "--all", "--count", "1"]));
+}
+
 /// `watch` does not show the host's numbers instead.
 #[test]
 fn watch_reports_that_its_container_has_ended() {

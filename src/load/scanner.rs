@@ -58,6 +58,10 @@ pub struct ThreadId {
     pub thread: u32,
 }
 
+/// Flags for files in a `/proc` or a cgroup that another container may control: an open never waits, even if a FIFO is
+/// mounted over the file.
+pub(super) const READ: core::ffi::c_int = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+
 /// Reads a thread's state. Unlike reading `/proc/PID/stat`, the cost does not depend on the number of
 /// threads in the process.
 pub fn read_thread(proc: &Fd, id: ThreadId) -> Option<TaskStat> {
@@ -72,7 +76,7 @@ pub fn read_thread(proc: &Fd, id: ThreadId) -> Option<TaskStat> {
 
 fn read_stat(directory: &Fd, path: &CStr) -> Option<TaskStat> {
     let mut buffer = [0; 512];
-    let file = sys::open_at(directory.raw(), path, libc::O_RDONLY, 0).ok()?;
+    let file = sys::open_at(directory.raw(), path, READ, 0).ok()?;
     let length = sys::read(file.raw(), &mut buffer).ok()?;
     TaskStat::parse(buffer.get(..length)?)
 }
@@ -213,7 +217,7 @@ struct Level {
 /// Calls `visit` with each process that `cgroup` lists, until `visit` returns false. Returns true if
 /// all processes were visited.
 fn each_process_listed(cgroup: &Fd, list: &mut [u8], visit: &mut dyn FnMut(u32) -> bool) -> bool {
-    let Ok(file) = sys::open_at(cgroup.raw(), c"cgroup.procs", libc::O_RDONLY, 0) else {
+    let Ok(file) = sys::open_at(cgroup.raw(), c"cgroup.procs", READ, 0) else {
         return true;
     };
     let mut at = 0u64;

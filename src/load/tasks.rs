@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 use super::scanner::{
-    LIST_SIZE, ThreadId, each_process, each_process_in_cgroups, each_thread, read_thread,
+    LIST_SIZE, READ, ThreadId, each_process, each_process_in_cgroups, each_thread, read_thread,
 };
 use crate::cgroup::container::{self, Container};
 use crate::cgroup::kernel::Kernel;
@@ -165,7 +165,7 @@ fn count_host<K: Kernel>(
 /// Reads the number of running tasks and of all tasks of the host.
 fn host_tasks(proc: &Fd) -> Result<(u64, u64), Errno> {
     let mut loadavg = [0; 64];
-    let file = sys::open_at(proc.raw(), c"loadavg", libc::O_RDONLY, 0)?;
+    let file = sys::open_at(proc.raw(), c"loadavg", READ, 0)?;
     let length = sys::read(file.raw(), &mut loadavg)?;
     let seen = loadavg.get(..length).and_then(host::host_tasks);
     Ok(seen.unwrap_or_default())

@@ -6,6 +6,7 @@ pub mod containers;
 pub mod elf;
 pub mod engine;
 pub mod explainer;
+pub mod kernel_file;
 pub mod numbers;
 pub mod processes;
 pub mod report;

@@ -1,11 +1,13 @@
 //! Reads information about processes from `/proc`.
 
+use crate::inspect::kernel_file::KernelFile;
 use crate::output::style::plain;
 use proclens::sys::{self, Errno};
 use proclens::text;
-use std::ffi::{CStr, CString, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +21,14 @@ pub fn all() -> impl Iterator<Item = u32> {
 
 /// The processes of the cgroup in `directory` and of all cgroups below it.
 pub fn of_cgroup(directory: &Path) -> Vec<u32> {
-    let list = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    let path = directory.join("cgroup.procs").into_os_string().into_vec();
+    let path = CString::new(path).unwrap_or_default();
+    // The directory may be one that a container controls.
+    let Ok(file) = KernelFile::of_cgroup(&path) else {
+        return Vec::new();
+    };
+    let path = file.path();
+    let list = fs::read_to_string(OsStr::from_bytes(path.to_bytes())).unwrap_or_default();
     let mut found: Vec<u32> = list.lines().filter_map(|pid| pid.parse().ok()).collect();
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -1,6 +1,7 @@
 //! The kernel as a target sees it. It maps the paths that the library reads to the files of another
 //! process, and records everything that was read, for `explain`.
 
+use crate::inspect::kernel_file::{self, KernelFile};
 use crate::inspect::processes;
 use crate::inspect::sources::Sources;
 use crate::inspect::target::Target;
@@ -361,10 +362,14 @@ impl View {
         cgroups: &ContainerCgroups,
         arena: &mut Arena,
     ) -> std::result::Result<Tasks, Errno> {
+        let dir = cgroups.dir_of_processes();
+        if dir.is_some_and(|dir| !is_cgroup(dir.directory)) {
+            return Err(Errno::MALFORMED);
+        }
         if self.has_own_proc() {
             return tasks::count(self, self.root.as_bytes(), cgroups, Cost::Whole, arena);
         }
-        let dir = cgroups.dir_of_processes().ok_or(Errno::NOT_FOUND)?;
+        let dir = dir.ok_or(Errno::NOT_FOUND)?;
         tasks::count_whole_cgroup(&sys::open(c"/proc")?, dir.directory, arena)
     }
 
@@ -374,6 +379,10 @@ impl View {
         let Target::Process { pid, first, .. } = self.target else {
             return false;
         };
+        let proc = CString::new(format!("{}/proc", self.root)).unwrap_or_default();
+        if !kernel_file::is_procfs(&proc) {
+            return false;
+        }
         let shown = fs::read_link(format!("/proc/{pid}/root/proc/1/ns/pid")).ok();
         first.is_none() || shown == processes::pid_namespace(pid)
     }
@@ -416,15 +425,52 @@ impl View {
         Some(copy(text, arena))
     }
 
-    fn note(&self, path: &CStr, text: &[u8]) {
+    /// Records the text of the file `path`, which was read at `place`.
+    fn note(&self, path: &CStr, place: &CStr, text: &[u8]) {
         if let Some(moment) = &mut *self.moment.borrow_mut() {
             moment.texts.insert(path.to_owned(), text.to_vec());
             return;
         }
         self.reads.borrow_mut().push(Read {
-            path: path.to_string_lossy().into_owned(),
+            path: place.to_string_lossy().into_owned(),
             text: String::from_utf8_lossy(text).trim_end().to_owned(),
         });
+    }
+
+    /// Reads the file that the target calls `path` with `read`.
+    ///
+    /// In the root of another process only the kernel's own files are read. If something else is mounted over a file of
+    /// procfs or sysfs (a FIFO, lxcfs), this process's own file has the same text.
+    fn read_with<'m>(
+        &self,
+        path: &CStr,
+        arena: &mut Arena<'m>,
+        read: impl FnOnce(&CStr, &mut Arena<'m>) -> std::result::Result<&'m [u8], Errno>,
+    ) -> std::result::Result<&'m [u8], Errno> {
+        let real = self.real(path)?;
+        if let Some(known) = self.known(&real, arena) {
+            return known;
+        }
+        let inside = real.to_bytes().strip_prefix(self.root.as_bytes());
+        let inside = inside.filter(|_| !self.root.is_empty());
+        let Some(inside) = inside.map(|inside| CString::new(inside).unwrap_or_default()) else {
+            let text = read(&real, arena)?;
+            self.note(&real, &real, text);
+            return Ok(text);
+        };
+        let is_of_machine = is_of_machine(inside.to_bytes());
+        let found = if is_of_machine {
+            KernelFile::same_as(&inside, &real)
+        } else {
+            KernelFile::of_cgroup(&real)
+        };
+        let (text, place) = match found {
+            Ok(file) => (read(&file.path(), arena)?, &real),
+            Err(Errno::MALFORMED) if is_of_machine => (read(&inside, arena)?, &inside),
+            Err(errno) => return Err(errno),
+        };
+        self.note(&real, place, text);
+        Ok(text)
     }
 
     /// The content of `path` that no file has. A cgroup target has no process, so its membership is made up
@@ -445,18 +491,21 @@ fn copy<'m>(text: &[u8], arena: &mut Arena<'m>) -> std::result::Result<&'m [u8],
     Ok(copy)
 }
 
+/// True for the files of procfs and sysfs that have the same text for each process of the machine.
+fn is_of_machine(path: &[u8]) -> bool {
+    path.starts_with(b"/proc/") || path.starts_with(b"/sys/") && !path.starts_with(b"/sys/fs/")
+}
+
+fn is_cgroup(directory: &[u8]) -> bool {
+    CString::new(directory).is_ok_and(|directory| kernel_file::is_cgroup(&directory))
+}
+
 impl Kernel for View {
     fn read<'m>(&self, path: &CStr, arena: &mut Arena<'m>) -> std::result::Result<&'m [u8], Errno> {
         if let Some(text) = self.made_up(path) {
             return copy(text, arena);
         }
-        let real = self.real(path)?;
-        if let Some(known) = self.known(&real, arena) {
-            return known;
-        }
-        let text = Live::default().read(&real, arena)?;
-        self.note(&real, text);
-        Ok(text)
+        self.read_with(path, arena, |path, arena| Live::default().read(path, arena))
     }
 
     fn read_long<'m>(
@@ -464,13 +513,9 @@ impl Kernel for View {
         path: &CStr,
         arena: &mut Arena<'m>,
     ) -> std::result::Result<&'m [u8], Errno> {
-        let real = self.real(path)?;
-        if let Some(known) = self.known(&real, arena) {
-            return known;
-        }
-        let text = Live::default().read_long(&real, arena)?;
-        self.note(&real, text);
-        Ok(text)
+        self.read_with(path, arena, |path, arena| {
+            Live::default().read_long(path, arena)
+        })
     }
 
     fn read_link<'m>(
