@@ -4,7 +4,7 @@
 use super::start_environment::{PRELOAD, SETTING, StartEnvironment, is_ours, name_of, value_of};
 use crate::runtime::config;
 use crate::settings::Settings;
-use crate::sys::{c_string, link};
+use crate::sys::{self, c_string, link};
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
 use core::ptr::{null, null_mut};
@@ -20,6 +20,8 @@ struct Start {
     long: [*const c_char; 4],
     /// The end of the last string: nearly the top of the first thread's stack.
     end: usize,
+    /// Where the program's heap starts. 0 if this is not known, and on musl, which does not tell where it ends.
+    heap: usize,
 }
 
 /// Only [`remember`] writes this value.
@@ -33,6 +35,7 @@ static START: Remembered = Remembered(UnsafeCell::new(Start {
     environment: StartEnvironment::EMPTY,
     long: [null(); 4],
     end: 0,
+    heap: 0,
 }));
 
 fn start() -> &'static Start {
@@ -51,6 +54,9 @@ pub unsafe fn remember(given: Environment) {
     let list = if link::is_glibc() { given } else { current() };
     // SAFETY: no other thread exists; the list is the program's environment.
     let (start, entries) = unsafe { (&mut *START.0.get(), c_string::strings(list)) };
+    if link::is_glibc() {
+        start.heap = sys::heap_end().unwrap_or(0);
+    }
     let mut long = start.long.iter_mut();
     for entry in entries {
         start.end = start
@@ -221,11 +227,11 @@ fn is_above_on_stack(address: usize, end: usize) -> bool {
     (here..end.min(here.saturating_add(ONLY_STACK))).contains(&address)
 }
 
-/// True if `address` is certainly mapped: on the first thread's stack, or from the program's image to the
-/// end of its heap. For nearly all environments this check needs no system call.
-pub fn is_mapped(address: usize) -> bool {
+/// True if `address` is readable: on the first thread's stack, in the program's heap or in its image. For nearly all
+/// environments this check needs no system call. Between image and heap there is a gap.
+pub fn is_readable(address: usize) -> bool {
     static HEAP_END: AtomicPtr<usize> = AtomicPtr::new(null_mut());
-    let end = start().end;
+    let Start { end, heap, .. } = *start();
     let on_first_stack = is_above_on_stack(end.saturating_sub(1), end);
     if on_first_stack && is_above_on_stack(address, end) {
         return true;
@@ -240,6 +246,5 @@ pub fn is_mapped(address: usize) -> bool {
     }
     // SAFETY: null, or libc's variable of that type.
     let heap_end = unsafe { heap_end.as_ref().copied().unwrap_or(0) };
-    let image = link::auxiliary(libc::AT_PHDR).unwrap_or(usize::MAX);
-    (image..heap_end).contains(&address)
+    heap != 0 && (heap..heap_end).contains(&address) || link::is_in_program(address)
 }

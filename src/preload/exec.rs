@@ -6,7 +6,7 @@
 //! Everything is built on the stack. A `vfork` child runs this code in its parent's memory, so the parent
 //! would have to free whatever the child maps.
 
-use super::environment::{self, Environment, Ours, is_mapped, is_rebuilt, strings_about_us};
+use super::environment::{self, Environment, Ours, is_readable, is_rebuilt, strings_about_us};
 use super::start_environment::{PRELOAD, name_of, value_of};
 use crate::procfs::files::last_component;
 use crate::sys::c_string::{is_list_of_strings, strings, terminated};
@@ -47,7 +47,9 @@ unsafe fn missing(given: Environment) -> Option<Missing> {
     }
     // The kernel refuses an environment that cannot be read. The program's own environment is known to be
     // readable.
-    if !given.is_null() && given != environment::current() && !is_list_of_strings(given, is_mapped)
+    if !given.is_null()
+        && given != environment::current()
+        && !is_list_of_strings(given, is_readable)
     {
         return None;
     }

@@ -30,42 +30,42 @@ pub unsafe fn terminated<'t>(text: *const c_char) -> &'t CStr {
 }
 
 /// True if a list of C strings that ends with a null pointer is readable: the list itself and all its
-/// strings. An address for which `is_mapped` is false costs one system call for each page. The last few
-/// pages are remembered.
-pub fn is_list_of_strings(list: *const *const c_char, is_mapped: impl Fn(usize) -> bool) -> bool {
+/// strings. An address for which `is_readable` is false costs one system call for each page. The page of the list and
+/// the last few pages of strings are remembered.
+pub fn is_list_of_strings(list: *const *const c_char, is_readable: impl Fn(usize) -> bool) -> bool {
     const PAGE: usize = 4096;
     const REMEMBERED: usize = 16;
-    let mut known = [usize::MAX; REMEMBERED];
-    let mut is_there = |address: usize| {
+    /// A page that no address is on.
+    const NONE: usize = usize::MAX;
+    let is_there = |address: usize, known: &mut usize| {
         let page = address / PAGE;
-        let Some(slot) = known.get_mut(page % REMEMBERED) else {
-            return false;
-        };
         // The check reads 8 bytes. The address is aligned, so they are all on this page. A null pointer is
         // never readable.
         let word = (address & !7) as *const ();
-        if *slot != page && (word.is_null() || !is_mapped(address) && !is_memory(word)) {
+        if *known != page && (word.is_null() || !is_readable(address) && !is_memory(word)) {
             return false;
         }
-        *slot = page;
+        *known = page;
         true
     };
+    let (mut page_of_list, mut pages) = (NONE, [NONE; REMEMBERED]);
     let mut next = list;
     loop {
-        if !next.is_aligned() || !is_there(next as usize) {
+        if !next.is_aligned() || !is_there(next as usize, &mut page_of_list) {
             return false;
         }
-        // SAFETY: that page is mapped, and an aligned pointer does not cross into another page.
+        // SAFETY: that page is readable, and an aligned pointer does not cross into another page.
         let mut text = unsafe { *next }.cast::<u8>();
         if text.is_null() {
             return true;
         }
         next = next.wrapping_add(1);
         loop {
-            if !is_there(text as usize) {
+            let known = pages.get_mut(text as usize / PAGE % REMEMBERED);
+            if !known.is_some_and(|known| is_there(text as usize, known)) {
                 return false;
             }
-            // SAFETY: that page is mapped to its end.
+            // SAFETY: that page is readable to its end.
             let here = unsafe { core::slice::from_raw_parts(text, PAGE - (text as usize) % PAGE) };
             if memchr::memchr(0, here).is_some() {
                 break;

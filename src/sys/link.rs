@@ -349,6 +349,31 @@ pub fn auxiliary(entry: c_ulong) -> Option<usize> {
     Some(getauxval(entry) as usize)
 }
 
+/// True if `address` is in a segment of the program's image that its file declares readable.
+#[cfg(feature = "preload")]
+pub fn is_in_program(address: usize) -> bool {
+    let (Some(start), Some(count)) = (auxiliary(libc::AT_PHDR), auxiliary(libc::AT_PHNUM)) else {
+        return false;
+    };
+    let start = start as *const libc::Elf64_Phdr;
+    if start.is_null() {
+        return false;
+    }
+    // SAFETY: the kernel passes the address and the number of the program headers, which are part of the image.
+    let headers = unsafe { core::slice::from_raw_parts(start, count) };
+    // The headers' own entry tells how far the image is from the addresses in its file.
+    let Some(own) = headers.iter().find(|h| h.p_type == libc::PT_PHDR) else {
+        return false;
+    };
+    let base = (start as usize).wrapping_sub(own.p_vaddr as usize);
+    let in_file = address.wrapping_sub(base) as u64;
+    headers.iter().any(|h| {
+        h.p_type == libc::PT_LOAD
+            && h.p_flags & libc::PF_R != 0
+            && in_file.wrapping_sub(h.p_vaddr) < h.p_memsz
+    })
+}
+
 /// True if the program's libc is glibc, which passes argc, argv and envp to functions of DT_INIT.
 #[unsafe(link_section = ".text.hot")]
 pub fn is_glibc() -> bool {

@@ -521,6 +521,14 @@ pub unsafe fn unmap(address: *mut u8, length: usize) {
     let _ = unsafe { call!(SYS_munmap, address, length) };
 }
 
+/// Where the program's heap ends at present, brk(2). The kernel changes nothing for an invalid end.
+#[cfg(feature = "preload")]
+#[unsafe(link_section = ".text.hot")]
+pub fn heap_end() -> Result<usize, Errno> {
+    // SAFETY: touches no memory.
+    unsafe { call!(SYS_brk, 0) }
+}
+
 /// `madvise(2)`, MADV_WIPEONFORK: a forked child finds zeros. On an older kernel the child finds a copy.
 pub fn wipe_on_fork(address: *mut u8, length: usize) {
     // SAFETY: changes what a child gets; does not change the memory.

@@ -2,6 +2,7 @@
  * continues beyond its mapping. An environment that ends just before such an address is valid. */
 #include "regression.h"
 #include <spawn.h>
+#include <stdint.h>
 #include <sys/mman.h>
 
 static char *arguments[] = {(char *)"true", 0};
@@ -12,6 +13,29 @@ static void refused(char **environment, const char *how) {
 	if (errno != EFAULT) fail("execve, %s: errno %d", how, errno);
 	int error = posix_spawn(&child, "/bin/true", 0, 0, arguments, environment);
 	if (error != EFAULT) fail("posix_spawn, %s: %d", how, error);
+}
+
+static void refused_at(uintptr_t address, const char *where) {
+	char *list[] = {(char *)address, 0};
+	refused((char **)address, where);
+	refused(list, where);
+}
+
+/* Between the program's image and its heap. */
+static void between_image_and_heap(long page) {
+	extern char end[];
+	uintptr_t after = ((uintptr_t)end + page - 1) & -page, heap = 0;
+	char line[512];
+	FILE *maps = fopen("/proc/self/maps", "r");
+	must(maps);
+	while (fgets(line, sizeof line, maps))
+		if (strstr(line, "[heap]")) heap = strtoul(line, 0, 16);
+	fclose(maps);
+	uintptr_t between = ((after + heap) / 2) & ~(uintptr_t)7;
+	if (heap <= after + page) return;
+	char *list[] = {(char *)between, 0};
+	refused((char **)between, "a list between image and heap");
+	refused(list, "a string between image and heap");
 }
 
 int main(void) {
@@ -27,6 +51,7 @@ int main(void) {
 	char **list = (char **)(two + page) - 2;
 	list[0] = list[1] = (char *)"C=3";
 	refused(list, "a list without an end");
+	between_image_and_heap(page);
 
 	/* Up to the last byte. */
 	memcpy(two + page - 4, "D=4", 4);
