@@ -158,6 +158,16 @@ fn glob_where_all_that_matches_is_hidden() {
 }
 
 #[test]
+fn handlers_that_jump_out_of_lookups() {
+    trap_in(&one_cpu(), "jumps_out_of_lookups.c", Harmless, &[]);
+}
+
+#[test]
+fn signals_are_blocked_while_the_library_opens() {
+    trap_in(&one_cpu(), "signals_while_opening.c", Harmless, &[]);
+}
+
+#[test]
 fn every_call_of_the_table() {
     let names: Vec<_> = NAMES
         .iter()

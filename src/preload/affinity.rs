@@ -6,8 +6,8 @@ use super::calls::cpu_count;
 use super::errno::{errno_place, set_errno};
 use crate::runtime::cache;
 use crate::runtime::reductions::{self, Mask, MaskBuffer, Reader, Reductions};
-use crate::sys;
 use crate::sys::link::{Name, Next};
+use crate::sys::{self, signals};
 use core::ffi::c_int;
 use libc::{cpu_set_t, pid_t, pthread_t};
 
@@ -218,6 +218,7 @@ unsafe fn write_if_it_fits(
 }
 
 fn remember(reader: Reader, whole: &[u8], count: u32) {
+    let _signals = signals::block();
     if let Some(known) = cache::reductions_to_write() {
         known.remember(reader, whole, count);
     }

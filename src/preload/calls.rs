@@ -1,7 +1,7 @@
 //! Functions that return numbers without a file. They return the same numbers that the virtual files show.
 //! If the library has no better value, they return `None` or libc's own result.
 
-use super::environment::settings;
+use super::environment::settings_if_on;
 use crate::error::Failure;
 use crate::mem::Arena;
 use crate::procfs::content;
@@ -11,7 +11,7 @@ use crate::runtime::live::{self, Live};
 use crate::runtime::log;
 use crate::runtime::reductions::Mask;
 use crate::settings::Settings;
-use crate::sys::{self, signals};
+use crate::sys;
 use core::ffi::{c_double, c_int, c_long};
 
 /// The `sysconf` names that concern CPUs and memory.
@@ -90,8 +90,10 @@ pub unsafe fn sysinfo(result: c_int, info: *mut libc::sysinfo) -> c_int {
 }
 
 fn pages(of: impl Fn(&Figures) -> u64) -> Option<c_long> {
-    let memory = ask(b"memory", content::memory)?;
-    Some((of(&memory).saturating_mul(1024) / sys::page_size()) as c_long)
+    ask(b"memory", |kernel, settings, arena| {
+        let memory = content::memory(kernel, settings, arena)?;
+        Ok((of(&memory).saturating_mul(1024) / sys::page_size()) as c_long)
+    })
 }
 
 /// Runs `question` with a memory block of its own. On an error it logs a warning and returns `None`, so
@@ -100,11 +102,7 @@ fn ask<T>(
     what: &[u8],
     mut question: impl FnMut(&Live, &Settings, &mut Arena) -> Result<T, Failure>,
 ) -> Option<T> {
-    let settings = settings();
-    if !settings.on {
-        return None;
-    }
-    let signals = signals::block();
+    let (settings, signals) = settings_if_on()?;
     let answer = live::ask(
         Live {
             signals_are_blocked: signals.are_blocked(),

@@ -4,6 +4,7 @@
 use super::start_environment::{PRELOAD, SETTING, StartEnvironment, is_ours, name_of, value_of};
 use crate::runtime::config;
 use crate::settings::Settings;
+use crate::sys::signals::{self, Blocked};
 use crate::sys::{self, c_string, link};
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
@@ -81,7 +82,21 @@ pub fn asks_for_messages() -> bool {
 
 /// The settings of this process.
 pub fn settings() -> &'static Settings<'static> {
-    config::settings(|| ours().into_iter().map(CStr::to_bytes))
+    config::known().unwrap_or_else(|| read_settings(&signals::block()))
+}
+
+/// The settings of this process if the library is switched on, and the signals that are blocked from now on.
+pub fn settings_if_on() -> Option<(&'static Settings<'static>, Blocked)> {
+    if config::known().is_some_and(|known| !known.on) {
+        return None;
+    }
+    let signals = signals::block();
+    let settings = read_settings(&signals);
+    settings.on.then_some((settings, signals))
+}
+
+fn read_settings(signals: &Blocked) -> &'static Settings<'static> {
+    config::settings(signals, || ours().into_iter().map(CStr::to_bytes))
 }
 
 /// The value of libc's `environ`.

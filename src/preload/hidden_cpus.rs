@@ -1,6 +1,7 @@
 //! Functions that list or look up `cpuN` in the directories of CPUs: they show only the CPUs that the
 //! container has. They run after the kernel has completed the call. They examine only two things: a path
-//! with a component `cpuN` that can lead into sysfs, and a directory entry with such a name.
+//! with a component `cpuN` that can lead into sysfs, and a directory entry with such a name. The examination blocks
+//! signals: it may open a directory, and it takes the process's cache.
 
 use super::calls::shows_cpu;
 use super::environment::settings;
@@ -8,9 +9,9 @@ use super::errno::set_errno;
 use crate::procfs::cpu_directory;
 use crate::procfs::files::FileSystem;
 use crate::runtime::cache;
-use crate::sys;
 use crate::sys::c_string::terminated;
 use crate::sys::link::{self, Name, Next};
+use crate::sys::{self, signals};
 use crate::text::Out;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr::null_mut;
@@ -154,7 +155,11 @@ pub unsafe fn after_scandir(
     unsafe {
         let entries = core::slice::from_raw_parts_mut(*list, length);
         let is_cpu = |entry: &*mut dirent| cpu_directory::number(name(*entry)).is_some();
-        if !entries.iter().any(is_cpu) || !is_directory_of_cpus(dir, terminated(path).to_bytes()) {
+        if !entries.iter().any(is_cpu) {
+            return count;
+        }
+        let _signals = signals::block();
+        if !is_directory_of_cpus(dir, terminated(path).to_bytes()) {
             return count;
         }
         keep(entries, |entry| {
@@ -329,12 +334,12 @@ unsafe fn look(dir: c_int, path: *const c_char) -> bool {
     // SAFETY: the caller guarantees it.
     let path = unsafe { terminated(path) }.to_bytes();
     let is_hidden = |(cpu, directory): (u32, &[u8])| {
-        let is_one = if cpu_directory::is_usual(directory) {
-            settings().on
-        } else {
-            is_directory_of_cpus(dir, directory)
-        };
-        is_one && is_not_shown(cpu)
+        if !settings().on {
+            return false;
+        }
+        let _signals = signals::block();
+        (cpu_directory::is_usual(directory) || is_directory_of_cpus(dir, directory))
+            && is_not_shown(cpu)
     };
     let hidden = cpu_directory::components(path).any(is_hidden);
     if hidden {
@@ -371,6 +376,7 @@ unsafe fn look_at_entry(directory: *mut DIR, entry: *mut dirent) -> bool {
             return false;
         }
         let dirfd = core::mem::transmute::<*mut (), unsafe extern "C" fn(*mut DIR) -> c_int>(dirfd);
+        let _signals = signals::block();
         is_directory_of_cpus_at(dirfd(directory)) && is_not_shown(cpu)
     }
 }

@@ -1,7 +1,7 @@
 //! Functions that open a file. They run after the kernel has completed the call. So they never read a path
 //! that the kernel refused, and `EFAULT` stays `EFAULT`.
 
-use super::environment::settings;
+use super::environment::settings_if_on;
 use super::errno::set_errno;
 use super::hidden_cpus;
 use crate::procfs::files;
@@ -119,9 +119,9 @@ unsafe fn look(fd: c_int, path: *const c_char, flags: c_int) {
         // SAFETY: the program's call has just opened this descriptor.
         let fd = unsafe { ProgramFd::new(fd) };
         if flags & libc::O_ACCMODE == libc::O_RDONLY {
-            virtual_file::replace_opened(fd, path, flags, settings);
+            virtual_file::replace_opened(fd, path, flags, settings_if_on);
         } else {
-            virtual_file::redirect_pressure(fd, path, flags, settings);
+            virtual_file::redirect_pressure(fd, path, flags, settings_if_on);
         }
     }
 }
@@ -142,7 +142,7 @@ unsafe fn look_at_stream(stream: *mut FILE, path: *const c_char, mode: *const c_
         let flags = if close != 0 { libc::O_CLOEXEC } else { 0 };
         // SAFETY: the program's call has just opened this descriptor, and the stream has read nothing yet.
         let fd = unsafe { ProgramFd::new(fd) };
-        virtual_file::replace_opened(fd, path, flags, settings);
+        virtual_file::replace_opened(fd, path, flags, settings_if_on);
     }
 }
 

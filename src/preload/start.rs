@@ -46,7 +46,7 @@ unsafe extern "C" fn start(_count: usize, _arguments: usize, environment: Enviro
     {
         // SAFETY: the program has not begun; it will read this descriptor from its present offset.
         let input = unsafe { ProgramFd::new(libc::STDIN_FILENO) };
-        virtual_file::replace_inherited(input, environment::settings);
+        virtual_file::replace_inherited(input, environment::settings_if_on);
     }
     // SAFETY: as above.
     if let (Some(errno), Some(before)) = (unsafe { errno.as_mut() }, before) {

@@ -11,6 +11,8 @@ use crate::runtime::reductions::{Mask, Reductions};
 use crate::shared_state::process_accounting::ProcessAccounts;
 use crate::shared_state::record::Identity;
 use crate::sys::Errno;
+#[cfg(feature = "preload")]
+use crate::sys::signals;
 use crate::text::Out;
 use crate::values::{SeenDevice, SwapTraffic};
 use core::ffi::CStr;
@@ -265,7 +267,8 @@ pub struct RecentCpus {
     pub own: Mask,
 }
 
-/// [`RecentCpus`] of this process; `None` while another thread uses them.
+/// [`RecentCpus`] of this process; `None` while another thread uses them. The caller blocks signals, as for all of the
+/// cache.
 #[cfg(feature = "preload")]
 pub fn recent_cpus() -> Option<Taken<'static, RecentCpus>> {
     memory().ok()?.cpus.take()
@@ -280,7 +283,7 @@ pub fn reductions() -> Option<&'static Reductions> {
     REDUCTIONS.get()
 }
 
-/// Returns the same record. Allocates the record if the process has none.
+/// Returns the same record. Allocates the record if the process has none, so the caller blocks signals.
 #[cfg(feature = "preload")]
 pub fn reductions_to_write() -> Option<&'static Reductions> {
     REDUCTIONS.get_or_try_init(keep_on_fork).ok()
@@ -300,9 +303,12 @@ pub fn watches_cpus() -> bool {
 /// Records that the process watches CPUs through the kernel.
 #[cfg(feature = "preload")]
 pub fn watch_cpus() {
-    if !WATCHES_CPUS.swap(true, Ordering::Relaxed)
-        && let Some(mut recent) = recent_cpus()
-    {
+    if watches_cpus() {
+        return;
+    }
+    let _signals = signals::block();
+    WATCHES_CPUS.store(true, Ordering::Relaxed);
+    if let Some(mut recent) = recent_cpus() {
         recent.read_us = 0;
     }
 }

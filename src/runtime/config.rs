@@ -5,6 +5,7 @@
 use crate::mem::{Arena, map_before_block};
 use crate::runtime::log;
 use crate::settings::{Log, Settings};
+use crate::sys::signals::Blocked;
 use crate::sys::{self, Errno};
 use once_cell::race::OnceRef;
 
@@ -21,8 +22,15 @@ pub const MOST_OF_FILE: usize = 12 << 10;
 
 static SETTINGS: OnceRef<'static, Settings<'static>> = OnceRef::new();
 
-/// Returns the settings of this process. Calls `environment` only the first time.
+/// The settings of this process if they have been read.
+pub fn known() -> Option<&'static Settings<'static>> {
+    SETTINGS.get()
+}
+
+/// Returns the settings of this process. Calls `environment` only the first time. Signals are blocked, because a
+/// handler that leaves with `siglongjmp` would leak the file or the memory.
 pub fn settings<'e, E: Iterator<Item = &'e [u8]>>(
+    _signals: &Blocked,
     environment: impl Fn() -> E,
 ) -> &'static Settings<'static> {
     SETTINGS

@@ -249,6 +249,8 @@ pub fn find_later(name: Name) -> Later {
     };
     let iterate = find_first(const { Name::of(c"dl_iterate_phdr") });
     if !iterate.is_null() {
+        // A handler that leaves with `siglongjmp` must not leave the lock taken.
+        let _signals = super::signals::block();
         // SAFETY: glibc's and musl's function has this type. It calls `visit` only during this call.
         unsafe {
             core::mem::transmute::<*const u8, Iterate>(iterate)(
@@ -308,7 +310,10 @@ pub fn is_secure() -> bool {
     if known == 0 {
         // If `AT_SECURE` cannot be read, the program counts as secure.
         let secure = auxiliary(libc::AT_SECURE)
-            .or_else(|| super::auxiliary_value(libc::AT_SECURE).map(|value| value as usize))
+            .or_else(|| {
+                let _signals = super::signals::block();
+                super::auxiliary_value(libc::AT_SECURE).map(|value| value as usize)
+            })
             .is_none_or(|secure| secure != 0);
         known = if secure { YES } else { NO };
         KNOWN.store(known, Ordering::Relaxed);

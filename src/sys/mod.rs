@@ -564,7 +564,7 @@ pub fn directory_entries(fd: c_int, into: &mut [u8]) -> Result<usize, Errno> {
     unsafe { call!(SYS_getdents64, fd, into.as_mut_ptr(), into.len()) }
 }
 
-/// Bytes in a page, from the auxiliary vector.
+/// Bytes in a page, from the auxiliary vector. The caller blocks signals.
 pub fn page_size() -> NonZero<u64> {
     static KNOWN: AtomicU64 = AtomicU64::new(0);
     const USUAL: NonZero<u64> = NonZero::new(4096).unwrap();
@@ -579,7 +579,7 @@ pub fn page_size() -> NonZero<u64> {
 }
 
 /// An entry of the auxiliary vector, without libc's `getauxval`; `None` if `/proc` does not show the
-/// vector.
+/// vector. The caller blocks signals.
 pub fn auxiliary_value(wanted: u64) -> Option<u64> {
     let mut vector = [0; 1024];
     let file = open(c"/proc/self/auxv").ok()?;

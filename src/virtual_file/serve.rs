@@ -12,26 +12,25 @@ use crate::procfs::files::{self, MachineFile, TaskStat, VirtualFile};
 use crate::runtime::live::Live;
 use crate::runtime::{live, log};
 use crate::settings::Settings;
-use crate::sys::{self, Fd, ProgramFd, signals};
+use crate::sys::signals::{self, Blocked};
+use crate::sys::{self, Fd, ProgramFd};
 use core::ffi::c_int;
+
+/// Blocks signals and returns the settings, if they switch the library on.
+pub type SettingsIfOn = fn() -> Option<(&'static Settings<'static>, Blocked)>;
 
 /// Called after the program opened `path` as `fd` for reading with `flags`. If `fd` is the kernel's file
 /// for a virtual file, replaces it with a memory file.
 #[cold]
 #[inline(never)]
-pub fn replace_opened(
-    fd: ProgramFd,
-    path: &[u8],
-    flags: c_int,
-    settings: fn() -> &'static Settings<'static>,
-) {
+pub fn replace_opened(fd: ProgramFd, path: &[u8], flags: c_int, settings: SettingsIfOn) {
     if let Some(virtual_file) = identify(fd.raw(), path) {
         replace(
             fd,
             virtual_file,
             flags,
             protection_of(path, flags),
-            settings(),
+            settings,
         );
     }
 }
@@ -84,14 +83,14 @@ pub fn memory_file_for(
 
 /// As [`replace_opened`], for a descriptor that a parent without the library opened. Replaces it only if it
 /// is at offset 0.
-pub fn replace_inherited(fd: ProgramFd, settings: impl Fn() -> &'static Settings<'static>) {
+pub fn replace_inherited(fd: ProgramFd, settings: SettingsIfOn) {
     let Some(virtual_file) = identify_inherited(fd.raw()) else {
         return;
     };
     let is_read_only = sys::descriptor_flags(fd.raw(), libc::F_GETFL)
         .is_ok_and(|flags| flags & (libc::O_ACCMODE | libc::O_PATH) == libc::O_RDONLY);
     if is_read_only && sys::position(fd.raw()) == Ok(0) {
-        replace(fd, virtual_file, 0, WriteProtection::ReadOnly, settings());
+        replace(fd, virtual_file, 0, WriteProtection::ReadOnly, settings);
     }
 }
 
@@ -100,12 +99,11 @@ fn replace(
     virtual_file: VirtualFile,
     flags: c_int,
     protection: WriteProtection,
-    settings: &Settings,
+    settings: SettingsIfOn,
 ) {
-    if !settings.on {
+    let Some((settings, signals)) = settings() else {
         return;
-    }
-    let signals = signals::block();
+    };
     let flags = flags & KEPT_FLAGS;
     let done = with_content(virtual_file, fd.raw(), settings, &signals, &|text| {
         MemoryFile::new(virtual_file, text, settings, flags, protection, &signals)?
@@ -133,21 +131,18 @@ fn replace(
 /// to that file, the program keeps the machine's file.
 #[cold]
 #[inline(never)]
-pub fn redirect_pressure(
-    fd: ProgramFd,
-    path: &[u8],
-    flags: c_int,
-    settings: fn() -> &'static Settings<'static>,
-) {
+pub fn redirect_pressure(fd: ProgramFd, path: &[u8], flags: c_int, settings: SettingsIfOn) {
     let last = files::last_component(path);
     let Some(file) = files::named(last).find_map(MachineFile::pressure) else {
         return;
     };
     let is_pressure = matches!(identify(fd.raw(), path), Some(VirtualFile::Machine(_)));
-    if !is_pressure || !settings().on {
+    if !is_pressure {
         return;
     }
-    let signals = signals::block();
+    let Some((settings, signals)) = settings() else {
+        return;
+    };
     let opened = live::ask(Live::default(), |kernel, mut arena| {
         let unreadable = |e| (ErrorKind::Unreadable, e);
         let cgroups = kernel.cgroups(&mut arena).map_err(unreadable)?;
@@ -160,6 +155,6 @@ pub fn redirect_pressure(
     });
     drop(signals);
     if let Err(failure) = done {
-        log::warn(settings(), last, failure, b"triggers are the host's");
+        log::warn(settings, last, failure, b"triggers are the host's");
     }
 }
