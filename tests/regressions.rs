@@ -158,6 +158,11 @@ fn glob_where_all_that_matches_is_hidden() {
 }
 
 #[test]
+fn glob_frees_what_it_hides() {
+    trap_in(&one_cpu(), "glob_memory.c", Harmless, &[]);
+}
+
+#[test]
 fn handlers_that_jump_out_of_lookups() {
     trap_in(&one_cpu(), "jumps_out_of_lookups.c", Harmless, &[]);
 }

@@ -5,7 +5,7 @@
 
 use super::calls::shows_cpu;
 use super::environment::settings;
-use super::errno::set_errno;
+use super::errno::{errno_place, set_errno};
 use crate::procfs::cpu_directory;
 use crate::procfs::files::FileSystem;
 use crate::runtime::cache;
@@ -14,7 +14,7 @@ use crate::sys::link::{self, Name, Next};
 use crate::sys::{self, signals};
 use crate::text::Out;
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::ptr::null_mut;
+use core::ptr::{null, null_mut};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use libc::{DIR, dirent, glob_t};
 
@@ -195,7 +195,8 @@ pub unsafe fn glob(
             _ => (*found).gl_pathc,
         };
         let result = next(pattern, flags, failed, found);
-        if result != 0 {
+        // With GLOB_ALTDIRFUNC the program looks up files itself.
+        if result != 0 || flags & libc::GLOB_ALTDIRFUNC != 0 {
             return result;
         }
         let count = (*found).gl_pathc;
@@ -205,19 +206,111 @@ pub unsafe fn glob(
         if !list.iter().any(|path| could_be(*path)) {
             return result;
         }
-        // Only libc knows how it allocated a path, so a path that is removed from the list is not freed.
-        let kept = keep(list, |path| !is_hidden(libc::AT_FDCWD, *path));
-        if kept == list.len() {
+        let errno = errno_place();
+        let errno_before = errno.as_ref().copied();
+        let is_not_there = |path: &*mut c_char| is_hidden(libc::AT_FDCWD, *path);
+        let Some(first) = list.iter().position(is_not_there) else {
             return result;
-        }
+        };
+        let mut removed = Removed::with_space(next, list.len());
+        let rest = list.get_mut(first..).unwrap_or_default();
+        let kept = keep(rest, |path| {
+            let hidden = is_not_there(path);
+            if hidden && let Some(removed) = &mut removed {
+                removed.add(*path);
+            }
+            !hidden
+        });
+        let kept = first.wrapping_add(kept);
         (*found).gl_pathc = before.wrapping_add(kept);
         paths.wrapping_add(kept).write(null_mut());
-        if kept != 0 {
+        if let Some(removed) = removed {
+            removed.free();
+        }
+        let result = if kept != 0 {
             result
         } else if flags & libc::GLOB_NOCHECK != 0 {
             add_pattern(next, pattern, flags, failed, found)
         } else {
+            // Without a match there is no list that the program would have to free.
+            if flags & (libc::GLOB_APPEND | libc::GLOB_DOOFFS) == 0
+                && let Some(free) = globfree()
+            {
+                free(found);
+            }
             libc::GLOB_NOMATCH
+        };
+        if let (Some(errno), Some(before)) = (errno.as_mut(), errno_before) {
+            *errno = before;
+        }
+        result
+    }
+}
+
+/// The type of libc's `globfree`.
+type Globfree = unsafe extern "C" fn(*mut glob_t);
+
+fn globfree() -> Option<Globfree> {
+    static GLOBFREE: Next = Next::new();
+    let address = GLOBFREE.address(const { Name::of(c"globfree") });
+    // SAFETY: libc's function of this name has this type.
+    (!address.is_null()).then(|| unsafe { core::mem::transmute::<*mut (), Globfree>(address) })
+}
+
+/// Paths that were removed from the result of a `glob`. Only libc knows how it allocated them, so libc frees them,
+/// as the paths of another result.
+struct Removed {
+    result: glob_t,
+    count: usize,
+    free: Globfree,
+}
+
+impl Removed {
+    /// Space for `most` paths: the result of a `glob` with so many unused pointers in front of its one path. `None` if
+    /// there is no memory; the paths then stay allocated.
+    ///
+    /// # Safety
+    /// `next` must be libc's function.
+    #[cold]
+    unsafe fn with_space(next: Glob, most: usize) -> Option<Removed> {
+        let free = globfree()?;
+        let flags = libc::GLOB_NOCHECK | libc::GLOB_DOOFFS;
+        // SAFETY: zeros are a valid `glob_t`, and the caller guarantees the function.
+        unsafe {
+            let mut result = core::mem::zeroed::<glob_t>();
+            result.gl_offs = most;
+            let is_one =
+                next(c".".as_ptr(), flags, null(), &raw mut result) == 0 && result.gl_pathc == 1;
+            is_one.then_some(Removed {
+                result,
+                count: 0,
+                free,
+            })
+        }
+    }
+
+    /// Adds a path.
+    fn add(&mut self, path: *mut c_char) {
+        if self.count < self.result.gl_offs {
+            // SAFETY: the list has `gl_offs` unused pointers.
+            unsafe { self.result.gl_pathv.wrapping_add(self.count).write(path) };
+            self.count = self.count.wrapping_add(1);
+        }
+    }
+
+    /// Frees the paths.
+    ///
+    /// # Safety
+    /// libc allocated each of them for a `glob`, and nothing else has them any more.
+    unsafe fn free(mut self) {
+        let paths = self.result.gl_pathv;
+        // SAFETY: the list has `gl_offs` pointers and then its own path, which moves behind the others.
+        unsafe {
+            let own = paths.wrapping_add(self.result.gl_offs).read();
+            paths.wrapping_add(self.count).write(own);
+            self.result.gl_offs = 0;
+            self.result.gl_pathc = self.count.wrapping_add(1);
+            (self.free)(&raw mut self.result);
         }
     }
 }
