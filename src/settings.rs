@@ -71,6 +71,54 @@ pub struct Name {
     pub meaning: &'static str,
 }
 
+/// The beginning of each environment string of this library, `PROCLENS=off` or `PROCLENS_CPUS=1`.
+pub const PREFIX: &[u8] = b"PROCLENS";
+
+/// Bytes of the longest name.
+const LONGEST: usize = 16;
+
+/// True if the environment string `entry` sets one of [`NAMES`]. Kubernetes makes other variables with this prefix for
+/// each Service whose name begins with `proclens`.
+pub fn is_setting(entry: &[u8]) -> bool {
+    let mut lower = [0; LONGEST];
+    let Some((name, _)) = name_and_value(entry, &mut lower) else {
+        return false;
+    };
+    // Not a search in `NAMES`, whose pointers the dynamic linker would have to relocate at each exec.
+    matches!(
+        name,
+        b"proclens"
+            | b"cpus"
+            | b"memory"
+            | b"cpu_round"
+            | b"time"
+            | b"state"
+            | b"sampler"
+            | b"io_uring"
+            | b"skip"
+            | b"log"
+    )
+}
+
+/// The name (as in [`NAMES`]; empty if it is too long for any) and the value of an environment string `PROCLENS…=value`.
+/// `None` if the string is another variable's.
+fn name_and_value<'n, 's>(
+    entry: &'s [u8],
+    lower: &'n mut [u8; LONGEST],
+) -> Option<(&'n [u8], &'s [u8])> {
+    let (name, value) = cut(entry, b'=')?;
+    let rest = name.strip_prefix(PREFIX)?;
+    if rest.is_empty() {
+        return Some((b"proclens", value));
+    }
+    let name = rest.strip_prefix(b"_")?;
+    let lower = lower.get_mut(..name.len()).unwrap_or_default();
+    for (to, from) in lower.iter_mut().zip(name) {
+        *to = from.to_ascii_lowercase();
+    }
+    Some((lower, value))
+}
+
 /// All settings, for help texts and for explaining why a value was ignored.
 pub const NAMES: [Name; 10] = {
     const fn name(name: &'static str, values: &'static str, meaning: &'static str) -> Name {
@@ -171,20 +219,9 @@ impl<'s> Settings<'s> {
 
     /// Applies one environment string `PROCLENS…=value`. `None` if the string is not a setting.
     pub fn set_from_environment(&mut self, entry: &'s [u8]) -> Option<bool> {
-        let (name, value) = cut(entry, b'=')?;
-        let rest = name.strip_prefix(b"PROCLENS")?;
-        if rest.is_empty() {
-            return Some(self.set(b"proclens", value));
-        }
-        let name = rest.strip_prefix(b"_")?;
-        let mut lower = [0u8; 16];
-        let Some(lower) = lower.get_mut(..name.len()) else {
-            return Some(false);
-        };
-        for (to, from) in lower.iter_mut().zip(name) {
-            *to = from.to_ascii_lowercase();
-        }
-        Some(self.set(lower, value))
+        let mut lower = [0; LONGEST];
+        let (name, value) = name_and_value(entry, &mut lower)?;
+        Some(self.set(name, value))
     }
 
     /// Applies a file of `key = value` lines. Skips empty lines and lines that begin with `#`. Calls
@@ -341,6 +378,23 @@ mod tests {
                     .any(|v| settings.set(name.as_bytes(), v.as_bytes())),
                 "{name}"
             );
+            let variable = match name {
+                "proclens" => "PROCLENS=".to_owned(),
+                _ => format!("PROCLENS_{}=x", name.to_uppercase()),
+            };
+            assert!(is_setting(variable.as_bytes()), "{name}");
+        }
+        for other in [
+            "PROCLENS",
+            "PROCLENS_CPUS",
+            "PROCLENS_=1",
+            "PROCLENS_PROCLENSES=1",
+            "PROCLENS_PORT=1",
+            "PROCLENS_A_VERY_LONG_NAME_INDEED=1",
+            "PROCLENSES=1",
+            "CPUS=1",
+        ] {
+            assert!(!is_setting(other.as_bytes()), "{other}");
         }
     }
 

@@ -477,6 +477,30 @@ fn settings() {
     assert_eq!(quiet(&[("PROCLENS_LOG", "warn")]), usual);
 }
 
+/// Kubernetes makes seven variables for each port of each Service, here of one named `proclens-a`.
+#[test]
+fn settings_among_many_and_long_strings() {
+    needs_containers!();
+    let Some(reader) = reader(1) else { return };
+    let container = Plan::usual().start();
+    let preload = format!("LD_PRELOAD={}", library().display());
+    let many: Vec<_> = (0..40).map(|i| format!("PROCLENS_A{i}_PORT=1")).collect();
+    let long = vec![format!("PROCLENS_SKIP={}", "x".repeat(17_000))];
+    for (others, message) in [(many, "PROCLENS_A39_PORT=1"), (long, "PROCLENS_SKIP=xxx")] {
+        let under = |last: &[&str]| {
+            let mut words = vec!["env", &preload, "PROCLENS_MEMORY=256M"];
+            words.extend(others.iter().map(String::as_str));
+            words.extend(last);
+            words.extend(reader.split_whitespace());
+            container.program(&words).output()
+        };
+        is_hosts(&under(&["PROCLENS=off"]).text(), 1);
+        let warned = under(&["PROCLENS_LOG=warn"]);
+        assert_eq!(support::field(&warned.stdout, "MemTotal"), 262144.0);
+        assert!(warned.stderr.contains(message), "{}", warned.stderr);
+    }
+}
+
 #[test]
 fn invalid_settings_are_ignored_and_reported() {
     needs_containers!();

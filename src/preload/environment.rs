@@ -1,9 +1,9 @@
 //! The program's environment: the current value of libc's `environ`. If the program has emptied `environ`,
 //! the environment that the program started with.
 
-use super::start_environment::{PRELOAD, SETTING, StartEnvironment, is_ours, name_of, value_of};
+use super::start_environment::{PRELOAD, StartEnvironment, is_ours, name_of, value_of};
 use crate::runtime::config;
-use crate::settings::Settings;
+use crate::settings::{PREFIX, Settings, is_setting};
 use crate::sys::signals::{self, Blocked};
 use crate::sys::{self, c_string, link};
 use core::cell::UnsafeCell;
@@ -96,7 +96,8 @@ pub fn settings_if_on() -> Option<(&'static Settings<'static>, Blocked)> {
 }
 
 fn read_settings(signals: &Blocked) -> &'static Settings<'static> {
-    config::settings(signals, || ours().into_iter().map(CStr::to_bytes))
+    let strings = || ours().into_iter().chain(unknown_in_environ());
+    config::settings(signals, || strings().map(CStr::to_bytes))
 }
 
 /// The value of libc's `environ`.
@@ -120,7 +121,7 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// More than the number of settings, because Kubernetes creates variables from service names.
+    /// More than the number of settings, because a variable may be in an environment twice.
     const MOST: usize = 32;
 
     /// No strings.
@@ -197,13 +198,21 @@ fn in_environ() -> impl Iterator<Item = &'static CStr> {
     unsafe { strings_about_us(current()) }
 }
 
+/// Strings in `environ` that look like settings but have unknown names. A message reports them.
+fn unknown_in_environ() -> impl Iterator<Item = &'static CStr> {
+    let list = if link::is_secure() { null() } else { current() };
+    // SAFETY: as for `in_environ`.
+    let strings = unsafe { c_string::strings_with(list, [PREFIX]) };
+    strings.filter(|entry| !is_setting(entry.to_bytes()))
+}
+
 /// The strings about this library in the environment `list`.
 ///
 /// # Safety
 /// `list` must be an environment or null.
 pub unsafe fn strings_about_us(list: Environment) -> impl Iterator<Item = &'static CStr> {
     // SAFETY: the caller guarantees it.
-    let strings = unsafe { c_string::strings_with(list, [PRELOAD, SETTING]) };
+    let strings = unsafe { c_string::strings_with(list, [PRELOAD, PREFIX]) };
     strings.filter(|entry| is_ours(entry.to_bytes()))
 }
 

@@ -3,14 +3,12 @@
 //! `preload/environment.rs` reads the strings.
 #![forbid(unsafe_code)]
 
+use crate::settings::is_setting;
 use crate::text::cut;
 use core::ffi::CStr;
 
 /// The variable of the dynamic linker, ld.so(8).
 pub const PRELOAD: &[u8] = b"LD_PRELOAD";
-
-/// The beginning of each setting of this library, `PROCLENS=off` or `PROCLENS_CPUS=1`.
-pub const SETTING: &[u8] = b"PROCLENS";
 
 /// Bytes for copies of the strings about this library. The shared object has one writable page, which holds
 /// them. A second page would make every exec of every program slower.
@@ -82,11 +80,6 @@ impl StartEnvironment {
 /// True for `LD_PRELOAD` and for a setting of this library.
 pub fn is_ours(entry: &[u8]) -> bool {
     value_of(entry, PRELOAD).is_some() || is_setting(entry)
-}
-
-/// True for a setting of this library.
-pub fn is_setting(entry: &[u8]) -> bool {
-    entry.starts_with(SETTING)
 }
 
 /// The value if `entry` is `name=value`.
@@ -205,7 +198,13 @@ mod tests {
 
     #[test]
     fn strings_about_the_library_are_copied() {
-        let start = started(&["A=1", "LD_PRELOAD=/l.so", "PROCLENS=off", "PROCLENS_CPUS=2"]);
+        let start = started(&[
+            "A=1",
+            "LD_PRELOAD=/l.so",
+            "PROCLENS=off",
+            "PROCLENS_A_PORT=1",
+            "PROCLENS_CPUS=2",
+        ]);
         let ours: Vec<&[u8]> = start.ours().map(CStr::to_bytes).collect();
         assert_eq!(
             ours,

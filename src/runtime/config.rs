@@ -4,7 +4,7 @@
 
 use crate::mem::{Arena, map_before_block};
 use crate::runtime::log;
-use crate::settings::{Log, Settings};
+use crate::settings::{Log, Settings, is_setting};
 use crate::sys::signals::Blocked;
 use crate::sys::{self, Errno};
 use once_cell::race::OnceRef;
@@ -34,12 +34,12 @@ pub fn settings<'e, E: Iterator<Item = &'e [u8]>>(
     environment: impl Fn() -> E,
 ) -> &'static Settings<'static> {
     SETTINGS
-        .get_or_try_init(|| read(environment()))
+        .get_or_try_init(|| read(environment))
         .unwrap_or(&Settings::DEFAULT)
 }
 
-fn read<'e>(
-    environment: impl Iterator<Item = &'e [u8]>,
+fn read<'e, E: Iterator<Item = &'e [u8]>>(
+    environment: impl Fn() -> E,
 ) -> Result<&'static Settings<'static>, Errno> {
     let memory: *mut [u8] = core::ptr::slice_from_raw_parts_mut(map_before_block(MEMORY)?, MEMORY);
     // SAFETY: new memory of that length. Nothing else uses it, and it is never unmapped.
@@ -54,13 +54,17 @@ fn read<'e>(
             })
         })
         .unwrap_or_default();
-    let environment = copied(environment, &mut arena);
-    let mut settings = Settings::of(file, entries(environment), |_| {});
+    let copy = copied(environment(), &mut arena);
+    let mut settings = Settings::of(file, entries(copy), |_| {});
     if settings.log > Log::Off {
         log::prepare(&mut arena);
-        Settings::of(file, entries(environment), |entry| {
-            log::ignored(&settings, entry);
-        });
+        let report = |entry: &[u8]| log::ignored(&settings, entry);
+        Settings::of(file, entries(copy), report);
+        let is_copied = |entry: &[u8]| entries(copy).any(|copied| copied == entry);
+        let mut unused = Settings::DEFAULT;
+        environment()
+            .filter(|entry| !is_copied(entry) && unused.set_from_environment(entry).is_some())
+            .for_each(report);
     }
     let (mut buffer, mut link) = ([0; 64], [0; 512]);
     if settings.skip.is_some()
@@ -77,7 +81,7 @@ fn read<'e>(
     arena.keep(settings)
 }
 
-/// Copies the strings that may be settings, each with a NUL at its end, as many as fit.
+/// Copies the settings, each with a NUL at its end. A string that does not fit is skipped.
 fn copied<'e>(
     environment: impl Iterator<Item = &'e [u8]>,
     arena: &mut Arena<'static>,
@@ -85,10 +89,10 @@ fn copied<'e>(
     arena
         .read_into(|buffer| {
             let mut used = 0usize;
-            for entry in environment.filter(|entry| entry.starts_with(b"PROCLENS")) {
+            for entry in environment.filter(|entry| is_setting(entry)) {
                 let end = used.saturating_add(entry.len());
                 let Some([space @ .., last]) = buffer.get_mut(used..=end) else {
-                    break;
+                    continue;
                 };
                 for (to, from) in space.iter_mut().zip(entry) {
                     *to = *from;
