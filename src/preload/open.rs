@@ -1,7 +1,7 @@
 //! Functions that open a file. They run after the kernel has completed the call. So they never read a path
 //! that the kernel refused, and `EFAULT` stays `EFAULT`.
 
-use super::environment::settings_if_on;
+use super::environment::{settings, settings_if_on};
 use super::errno::set_errno;
 use super::hidden_cpus;
 use crate::procfs::files;
@@ -80,7 +80,11 @@ pub unsafe fn freopen(
     // SAFETY: the caller guarantees it.
     unsafe {
         let opened = next(path, mode, given);
-        if opened.is_null() || path.is_null() {
+        if opened.is_null() {
+            return opened;
+        }
+        if path.is_null() {
+            renew_at_start(opened);
             return opened;
         }
         if hidden_cpus::is_hidden(libc::AT_FDCWD, path) {
@@ -88,6 +92,22 @@ pub unsafe fn freopen(
         }
         look_at_stream(opened, path, mode);
         opened
+    }
+}
+
+/// After `freopen` without a path. glibc has opened the stream's file again, and the program reads it from the start.
+/// musl keeps the offset.
+///
+/// # Safety
+/// `stream` must be open, with an empty buffer.
+unsafe fn renew_at_start(stream: *mut FILE) {
+    // SAFETY: the caller guarantees it.
+    if let Some(fd) = unsafe { number(stream) }
+        && virtual_file::recognise(fd).is_some()
+        && sys::position(fd) == Ok(0)
+    {
+        // SAFETY: the program reads from the start of this descriptor.
+        virtual_file::refresh(unsafe { ProgramFd::new(fd) }, settings);
     }
 }
 
