@@ -55,6 +55,39 @@ pub struct Memory {
     pub swap: Swap,
     /// Counters of `memory.stat`.
     pub stat: MemoryStat,
+    /// What the limits of ancestors leave.
+    pub room: Room,
+}
+
+/// What the limits of the visible ancestors leave to the container, because others below these use memory too. Bytes;
+/// `u64::MAX` is "no limit".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// The memory that is not in use.
+    pub free: u64,
+    /// The same, with what the kernel would take back from page cache and slabs.
+    pub available: u64,
+    /// The swap that is not in use.
+    pub swap: u64,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Room {
+            free: u64::MAX,
+            available: u64::MAX,
+            swap: u64::MAX,
+        }
+    }
+}
+
+impl MemoryStat {
+    /// What the kernel takes back first when memory is short, bytes: page cache and slabs.
+    pub fn reclaimable(&self) -> u64 {
+        [self.inactive_file, self.slab_reclaimable]
+            .into_iter()
+            .fold(self.active_file, u64::saturating_add)
+    }
 }
 
 /// Swap of the container.

@@ -1,9 +1,10 @@
-//! Steal in real containers that compete for the same CPUs (NUMBERS section 3). On cgroup v2 the time that
-//! neighbours used is steal, on v1 it is idle. `in_the_vm` runs the tests on v2 (`scripts/lab/vm`).
+//! Real containers that compete for the same CPUs or the same memory (NUMBERS sections 3 and 4). On cgroup v2 the
+//! time that neighbours used is steal, on v1 it is idle. `in_the_vm` runs the tests on v2 (`scripts/lab/vm`).
 
 mod support;
 
-use support::{Container, Plan};
+use std::process::Command;
+use support::{Container, Plan, field, library};
 
 /// Starts busy threads in the container. They end with it.
 fn burn(container: &Container, threads: u32) {
@@ -89,6 +90,53 @@ fn a_quota_is_no_neighbour() {
     assert!(quota.steal + quota.idle > 10.0, "{quota:?}");
 }
 
+/// A parent has 256 MiB, and a neighbour below it uses 180 MiB: the container cannot use them.
+#[test]
+fn memory_that_a_neighbour_uses_is_not_free() {
+    needs_containers!();
+    let script = "
+        files=$(mktemp -d); mount -t tmpfs none $files
+        top=/sys/fs/cgroup/memory; [ -d $top ] || top=/sys/fs/cgroup; outer=$top/proclens-room-$$
+        mkdir $outer; trap 'rmdir $outer/a $outer/b $outer; umount $files; rmdir $files' EXIT
+        if [ -e $top/memory.limit_in_bytes ]; then
+            echo 1 >$outer/memory.use_hierarchy; echo 256M >$outer/memory.limit_in_bytes
+        else
+            echo +memory >$top/cgroup.subtree_control; echo 256M >$outer/memory.max; echo +memory >$outer/cgroup.subtree_control
+        fi
+        mkdir $outer/a $outer/b
+        in_group() { sh -c 'echo $$ >$0/cgroup.procs; exec \"$@\"' $outer/$1 sh -c \"$2\"; }
+        in_group a 'LD_PRELOAD=$lib cat /proc/meminfo'; echo ====
+        in_group b \"head -c 180M /dev/zero >$files/file\"
+        in_group a 'LD_PRELOAD=$lib cat /proc/meminfo; $tool explain'; rm $files/file";
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .env("lib", library())
+        .env(
+            "tool",
+            support::plain(env!("CARGO_BIN_EXE_proclens").as_ref()),
+        )
+        .output()
+        .unwrap();
+    let seen = String::from_utf8(output.stdout).unwrap();
+    let complaints = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(complaints, "", "{seen}");
+    let (alone, beside) = seen.split_once("====").unwrap();
+    for (text, least, most) in [(alone, 230, 256), (beside, 60, 76)] {
+        assert_eq!(field(text, "MemTotal"), 262_144.0, "{text}");
+        for name in ["MemFree", "MemAvailable"] {
+            let mib = field(text, name) / 1024.0;
+            assert!(
+                (f64::from(least)..f64::from(most)).contains(&mib),
+                "{name}: {text}"
+            );
+        }
+    }
+    assert!(
+        beside.contains("others use memory below the same limit"),
+        "{beside}"
+    );
+}
+
 #[test]
 #[ignore = "boots the VM: scripts/test v2 runs it"]
 fn in_the_vm() {
@@ -96,6 +144,6 @@ fn in_the_vm() {
     let (status, printed) = support::this_program_in_the_vm(&machine, &[]);
     print!("{printed}");
     assert!(status.success(), "{printed}");
-    assert!(printed.contains("2 passed; 0 failed"), "{printed}");
+    assert!(printed.contains("3 passed; 0 failed"), "{printed}");
     assert!(!printed.contains("skipped: "), "{printed}");
 }

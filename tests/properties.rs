@@ -11,7 +11,7 @@ use proclens::cgroup::{Hierarchy, counters, membership, mounts, parse_cpus};
 use proclens::procfs::render;
 use proclens::text::Out;
 use proclens::values::{
-    BlockIo, CpuList, Cpus, Load, Memory, MemoryStat, MemoryText, PerCpu, Rounding, Swap,
+    BlockIo, CpuList, Cpus, Load, Memory, MemoryStat, MemoryText, PerCpu, Room, Rounding, Swap,
     SwapTraffic, Tasks,
 };
 use support::{Random, text};
@@ -48,6 +48,11 @@ fn memory(random: &mut Random) -> Memory {
         usage: random.any(),
         swap,
         stat,
+        room: Room {
+            free: random.any(),
+            available: random.any(),
+            swap: random.any(),
+        },
     }
 }
 

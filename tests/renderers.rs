@@ -64,6 +64,7 @@ fn half_a_gib() -> Memory {
             anon_thp: 8 * MIB,
             ..MemoryStat::default()
         },
+        ..Memory::default()
     }
 }
 

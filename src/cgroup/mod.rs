@@ -19,6 +19,7 @@ pub mod parse_cpus;
 pub mod parse_io;
 pub mod pids;
 pub mod psi;
+pub mod room;
 pub mod v1;
 pub mod v2;
 

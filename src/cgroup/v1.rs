@@ -2,19 +2,24 @@
 #![forbid(unsafe_code)]
 
 use crate::cgroup::container::Container;
-use crate::cgroup::counters::CpuCounters;
+use crate::cgroup::counters::{CpuCounters, NO_LIMIT};
 use crate::cgroup::kernel::{Kernel, read_in};
 use crate::cgroup::locate::{CgroupDir, ContainerCgroups};
-use crate::cgroup::{counters, parse_cpus};
+use crate::cgroup::{counters, parse_cpus, room};
 use crate::mem::Arena;
 use crate::sys::Errno;
-use crate::values::{BlockIo, Memory, MemoryText, PerCpu, Quota, Swap};
+use crate::values::{BlockIo, Memory, MemoryText, PerCpu, Quota, Room, Swap};
 
 /// Files that list the allowed CPUs, the preferred one first. Kernels before 4.0 have only the second.
 pub const ALLOWED_CPUS: &[&[u8]] = &[b"cpuset.effective_cpus", b"cpuset.cpus"];
 
 /// Files that contain a memory limit.
 pub const MEMORY_LIMITS: &[&[u8]] = &[b"memory.limit_in_bytes"];
+
+const FILES: room::Files = room::Files {
+    usage: b"memory.usage_in_bytes",
+    stat: |text| counters::memory_stat_v1(text).map(|found| found.stat),
+};
 
 /// Limits, usage and counters of the memory controller. `host_swaps`: the host has swap.
 pub fn memory<'m, K: Kernel>(
@@ -41,12 +46,27 @@ pub fn memory<'m, K: Kernel>(
             Swap::Counted { limit, used }
         }
     };
-    let memory = Memory {
+    let mut memory = Memory {
         limit: stat.limit,
         usage,
         swap,
         stat: stat.stat,
+        room: Room::default(),
     };
+    for directory in dir.ancestors().skip(1) {
+        let mut read = |file: &[u8]| {
+            let found = read_in(kernel, directory, file, arena);
+            found.ok().and_then(counters::limit)
+        };
+        // Without the hierarchy, nothing of the container is charged to its ancestors.
+        match read(b"memory.limit_in_bytes") {
+            Some(limit) if limit != NO_LIMIT && read(b"memory.use_hierarchy") == Some(1) => {
+                let arena = &mut arena.reborrow();
+                room::narrow(kernel, &FILES, directory, limit, &mut memory, arena);
+            }
+            _ => {}
+        }
+    }
     Ok((memory, MemoryText::V1(text)))
 }
 

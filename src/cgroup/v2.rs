@@ -4,16 +4,21 @@
 use crate::cgroup::counters::CpuCounters;
 use crate::cgroup::kernel::{Kernel, read_in};
 use crate::cgroup::locate::CgroupDir;
-use crate::cgroup::{counters, parse_cpus, psi};
+use crate::cgroup::{counters, parse_cpus, psi, room};
 use crate::mem::Arena;
 use crate::sys::Errno;
-use crate::values::{BlockIo, Memory, MemoryText, Quota, Swap};
+use crate::values::{BlockIo, Memory, MemoryText, Quota, Room, Swap};
 
 /// Files that list the allowed CPUs.
 pub const ALLOWED_CPUS: &[&[u8]] = &[b"cpuset.cpus.effective"];
 
 /// Files that contain a memory limit.
 pub const MEMORY_LIMITS: &[&[u8]] = &[b"memory.max", b"memory.high"];
+
+const FILES: room::Files = room::Files {
+    usage: b"memory.current",
+    stat: counters::memory_stat,
+};
 
 /// Limits, usage and counters of the memory controller. `user_limit`: the settings contain a limit.
 pub fn memory<'m, K: Kernel>(
@@ -25,6 +30,7 @@ pub fn memory<'m, K: Kernel>(
     let mut found: Option<(Memory, MemoryText)> = None;
     let mut limit = counters::NO_LIMIT;
     let mut swap_limit = None::<u64>;
+    let mut swap_room = counters::NO_LIMIT;
     for directory in dir.ancestors() {
         let mut read = |file: &[u8]| read_in(kernel, directory, file, arena);
         // Where an ancestor lacks the controller, the kernel charges the next one above.
@@ -39,12 +45,25 @@ pub fn memory<'m, K: Kernel>(
             .ok()
             .and_then(counters::limit)
             .unwrap_or(counters::NO_LIMIT);
-        limit = limit.min(max).min(high);
+        let own_limit = max.min(high);
+        limit = limit.min(own_limit);
         if let Ok(text) = read(b"memory.swap.max") {
             let here = counters::limit(text).ok_or(Errno::MALFORMED)?;
             swap_limit = Some(swap_limit.unwrap_or(counters::NO_LIMIT).min(here));
+            if here != counters::NO_LIMIT
+                && found.is_some()
+                && let Some(used) = read(b"memory.swap.current").ok().and_then(counters::number)
+            {
+                swap_room = swap_room.min(here.saturating_sub(used));
+            }
         }
-        if found.is_none() {
+        if let Some((memory, _)) = &mut found {
+            if own_limit != counters::NO_LIMIT {
+                memory.limit = limit;
+                let arena = &mut arena.reborrow();
+                room::narrow(kernel, &FILES, directory, own_limit, memory, arena);
+            }
+        } else {
             let text = match read(b"memory.stat") {
                 Err(Errno::NOT_FOUND) if user_limit => continue,
                 text => text?,
@@ -66,12 +85,14 @@ pub fn memory<'m, K: Kernel>(
                 usage,
                 swap,
                 stat,
+                room: Room::default(),
             };
             found = Some((memory, MemoryText::V2(text)));
         }
     }
     let (mut memory, events) = found.ok_or(Errno::NOT_FOUND)?;
     memory.limit = limit;
+    memory.room.swap = swap_room;
     if let (Swap::Counted { limit, .. }, Some(tightest)) = (&mut memory.swap, swap_limit) {
         *limit = tightest;
     }

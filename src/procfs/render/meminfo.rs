@@ -66,33 +66,25 @@ impl Host {
 pub fn figures(host: &[u8], memory: &Memory) -> Option<Figures> {
     let host = Host::parse(host);
     let host_total = host.total?;
-    let MemoryStat {
-        active_file,
-        inactive_file,
-        slab_reclaimable,
-        ..
-    } = memory.stat;
-
+    let room = memory.room;
     let total = kb(memory.limit).min(host_total);
     let headroom = total.saturating_sub(kb(memory.usage));
-    let available = sum([
-        headroom,
-        kb(active_file),
-        kb(inactive_file),
-        kb(slab_reclaimable),
-    ])
-    .min(host.available.unwrap_or(host_total))
-    .min(total.saturating_sub(1));
+    let available = headroom
+        .saturating_add(kb(memory.stat.reclaimable()))
+        .min(kb(room.available))
+        .min(host.available.unwrap_or(host_total))
+        .min(total.saturating_sub(1));
     let (swap_total, swap_free) = match memory.swap {
         Swap::Unaccounted => (host.swap_total, host.swap_free.min(host.swap_total)),
         Swap::Counted { limit, used } => {
             let total = kb(limit).min(host.swap_total);
-            (total, total.saturating_sub(kb(used)).min(host.swap_free))
+            let free = total.saturating_sub(kb(used)).min(kb(room.swap));
+            (total, free.min(host.swap_free))
         }
     };
     Some(Figures {
         total,
-        free: headroom.min(available),
+        free: headroom.min(kb(room.free)).min(available),
         available,
         buffers: 0,
         shared: kb(memory.stat.shmem),

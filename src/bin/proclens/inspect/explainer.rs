@@ -302,6 +302,12 @@ impl Explainer<'_> {
             "{} are charged to the container, page cache included",
             size(memory.usage)
         ));
+        if memory.room.free < memory.limit.saturating_sub(memory.usage) {
+            because.push(format!(
+                "others use memory below the same limit: {} are left",
+                size(memory.room.free)
+            ));
+        }
         because.push(format!("the host can give {}", size(host.available)));
         Ok((rule, because))
     }
