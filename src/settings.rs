@@ -100,6 +100,11 @@ pub fn is_setting(entry: &[u8]) -> bool {
     )
 }
 
+/// True if the environment string `entry` has the form of a setting, perhaps with an unknown name.
+pub fn could_be_setting(entry: &[u8]) -> bool {
+    name_and_value(entry, &mut [0; LONGEST]).is_some()
+}
+
 /// The name (as in [`NAMES`]; empty if it is too long for any) and the value of an environment string `PROCLENS…=value`.
 /// `None` if the string is another variable's.
 fn name_and_value<'n, 's>(

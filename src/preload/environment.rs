@@ -96,8 +96,17 @@ pub fn settings_if_on() -> Option<(&'static Settings<'static>, Blocked)> {
 }
 
 fn read_settings(signals: &Blocked) -> &'static Settings<'static> {
-    let strings = || ours().into_iter().chain(unknown_in_environ());
-    config::settings(signals, || strings().map(CStr::to_bytes))
+    config::settings(signals, &|visit| {
+        ours().strings().for_each(|entry| visit(entry.to_bytes()));
+        if !link::is_secure() {
+            // Also strings with unknown names: a message reports them.
+            // SAFETY: as for `in_environ`.
+            let strings = unsafe { c_string::strings_with(current(), [PRELOAD, PREFIX]) };
+            strings
+                .filter(|entry| !is_setting(entry.to_bytes()))
+                .for_each(|entry| visit(entry.to_bytes()));
+        }
+    })
 }
 
 /// The value of libc's `environ`.
@@ -154,10 +163,6 @@ impl Ours {
         self.strings()
             .any(|string| name_of(string.to_bytes()) == name)
     }
-
-    fn into_iter(self) -> impl Iterator<Item = &'static CStr> {
-        self.strings.into_iter().map_while(|string| string)
-    }
 }
 
 /// The `LD_PRELOAD` and the settings that apply to this process: those in `environ` and, if the program
@@ -196,14 +201,6 @@ fn in_environ() -> impl Iterator<Item = &'static CStr> {
     // SAFETY: `environ` is null, or a list of C strings that ends with a null pointer. Everything that is
     // used after the hook is copied before the hook returns to the program.
     unsafe { strings_about_us(current()) }
-}
-
-/// Strings in `environ` that look like settings but have unknown names. A message reports them.
-fn unknown_in_environ() -> impl Iterator<Item = &'static CStr> {
-    let list = if link::is_secure() { null() } else { current() };
-    // SAFETY: as for `in_environ`.
-    let strings = unsafe { c_string::strings_with(list, [PREFIX]) };
-    strings.filter(|entry| !is_setting(entry.to_bytes()))
 }
 
 /// The strings about this library in the environment `list`.

@@ -4,7 +4,7 @@
 
 use crate::mem::{Arena, map_before_block};
 use crate::runtime::log;
-use crate::settings::{Log, Settings, is_setting};
+use crate::settings::{Log, Settings, could_be_setting, is_setting};
 use crate::sys::signals::Blocked;
 use crate::sys::{self, Errno};
 use once_cell::race::OnceRef;
@@ -27,20 +27,18 @@ pub fn known() -> Option<&'static Settings<'static>> {
     SETTINGS.get()
 }
 
+/// Calls a function with each environment string.
+pub type Environment<'a> = &'a dyn Fn(&mut dyn FnMut(&[u8]));
+
 /// Returns the settings of this process. Calls `environment` only the first time. Signals are blocked, because a
 /// handler that leaves with `siglongjmp` would leak the file or the memory.
-pub fn settings<'e, E: Iterator<Item = &'e [u8]>>(
-    _signals: &Blocked,
-    environment: impl Fn() -> E,
-) -> &'static Settings<'static> {
+pub fn settings(_signals: &Blocked, environment: Environment) -> &'static Settings<'static> {
     SETTINGS
         .get_or_try_init(|| read(environment))
         .unwrap_or(&Settings::DEFAULT)
 }
 
-fn read<'e, E: Iterator<Item = &'e [u8]>>(
-    environment: impl Fn() -> E,
-) -> Result<&'static Settings<'static>, Errno> {
+fn read(environment: Environment) -> Result<&'static Settings<'static>, Errno> {
     let memory: *mut [u8] = core::ptr::slice_from_raw_parts_mut(map_before_block(MEMORY)?, MEMORY);
     // SAFETY: new memory of that length. Nothing else uses it, and it is never unmapped.
     let mut arena = Arena::new(unsafe { &mut *memory });
@@ -54,17 +52,25 @@ fn read<'e, E: Iterator<Item = &'e [u8]>>(
             })
         })
         .unwrap_or_default();
-    let copy = copied(environment(), &mut arena);
-    let mut settings = Settings::of(file, entries(copy), |_| {});
+    let copy = copied(environment, &mut arena);
+    let parsed = |reporter: Option<&Settings>| {
+        Settings::of(file, entries(copy), |entry| {
+            if let Some(settings) = reporter {
+                log::ignored(settings, entry);
+            }
+        })
+    };
+    let mut settings = parsed(None);
     if settings.log > Log::Off {
         log::prepare(&mut arena);
-        let report = |entry: &[u8]| log::ignored(&settings, entry);
-        Settings::of(file, entries(copy), report);
-        let is_copied = |entry: &[u8]| entries(copy).any(|copied| copied == entry);
-        let mut unused = Settings::DEFAULT;
-        environment()
-            .filter(|entry| !is_copied(entry) && unused.set_from_environment(entry).is_some())
-            .for_each(report);
+        parsed(Some(&settings));
+        // Unknown names, and what did not fit.
+        environment(&mut |entry| {
+            let is_copied = || entries(copy).any(|copied| copied == entry);
+            if could_be_setting(entry) && !is_copied() {
+                log::ignored(&settings, entry);
+            }
+        });
     }
     let (mut buffer, mut link) = ([0; 64], [0; 512]);
     if settings.skip.is_some()
@@ -82,24 +88,22 @@ fn read<'e, E: Iterator<Item = &'e [u8]>>(
 }
 
 /// Copies the settings, each with a NUL at its end. A string that does not fit is skipped.
-fn copied<'e>(
-    environment: impl Iterator<Item = &'e [u8]>,
-    arena: &mut Arena<'static>,
-) -> &'static [u8] {
+fn copied(environment: Environment, arena: &mut Arena<'static>) -> &'static [u8] {
     arena
         .read_into(|buffer| {
             let mut used = 0usize;
-            for entry in environment.filter(|entry| is_setting(entry)) {
+            environment(&mut |entry| {
                 let end = used.saturating_add(entry.len());
-                let Some([space @ .., last]) = buffer.get_mut(used..=end) else {
-                    continue;
-                };
-                for (to, from) in space.iter_mut().zip(entry) {
-                    *to = *from;
+                if is_setting(entry)
+                    && let Some([space @ .., last]) = buffer.get_mut(used..=end)
+                {
+                    for (to, from) in space.iter_mut().zip(entry) {
+                        *to = *from;
+                    }
+                    *last = 0;
+                    used = end.saturating_add(1);
                 }
-                *last = 0;
-                used = end.saturating_add(1);
-            }
+            });
             Ok(used)
         })
         .unwrap_or_default()

@@ -88,9 +88,9 @@ pub unsafe fn strings<'t>(list: *const *const c_char) -> impl Iterator<Item = &'
 ///
 /// # Safety
 /// As for [`strings`].
-pub unsafe fn strings_with<'t, const N: usize>(
+pub unsafe fn strings_with<'t>(
     list: *const *const c_char,
-    prefixes: [&'static [u8]; N],
+    prefixes: [&'static [u8]; 2],
 ) -> impl Iterator<Item = &'t CStr> + Clone {
     // SAFETY: the caller guarantees that the list holds C strings.
     unsafe {
