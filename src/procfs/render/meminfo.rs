@@ -154,6 +154,7 @@ fn sum<const N: usize>(parts: [u64; N]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::values::Room;
 
     const HOST: &[u8] = b"MemTotal:       263847340 kB\n\
         MemFree:        23471868 kB\n\
@@ -201,6 +202,7 @@ mod tests {
                 unevictable: 4096,
                 ..MemoryStat::default()
             },
+            room: Room::default(),
         };
         assert_eq!(
             text(HOST, &memory),
@@ -218,6 +220,30 @@ mod tests {
              VmallocTotal:   34359738367 kB\n\
              HugePages_Total:       0\n"
         );
+    }
+
+    /// Others use memory and swap below an ancestor's limit.
+    #[test]
+    fn an_ancestor_leaves_less() {
+        let mut memory = memory(512 << 20, 100 << 20);
+        memory.stat.active_file = 10 << 20;
+        memory.swap = Swap::Counted {
+            limit: 256 << 20,
+            used: 56 << 20,
+        };
+        let free = |memory: &Memory| {
+            let figures = figures(HOST, memory).unwrap();
+            [figures.free, figures.available, figures.swap_free].map(|kb| kb / 1024)
+        };
+        assert_eq!(free(&memory), [412, 422, 200]);
+        memory.room = Room {
+            free: 50 << 20,
+            available: 80 << 20,
+            swap: 20 << 20,
+        };
+        assert_eq!(free(&memory), [50, 80, 20]);
+        memory.room.available = 30 << 20;
+        assert_eq!(free(&memory), [30, 30, 20]);
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub fn cpulist(node: CpuList<'_>, allowed: CpuList<'_>, out: &mut Out<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::values::{MemoryStat, Swap};
+    use crate::values::MemoryStat;
 
     fn text(render: impl FnOnce(&mut Out<'_>)) -> String {
         let mut buffer = [0; 4096];
@@ -161,8 +161,8 @@ mod tests {
         Memory {
             limit: 512 << 20,
             usage: 0,
-            swap: Swap::Unaccounted,
             stat,
+            ..Memory::default()
         }
     }
 
