@@ -88,6 +88,13 @@ fn a_reduced_mask_is_restored() {
     passes(&quota_of_one().start(), "affinity.c", &[], false);
 }
 
+/// A program that sets the mask of a pinned process does not give it more CPUs than it asked for.
+#[test]
+fn a_mask_of_another_process_is_set_as_it_is() {
+    needs_containers!();
+    passes(&quota_of_one().start(), "affinity_of_others.c", &[], false);
+}
+
 #[test]
 fn invalid_masks() {
     needs_containers!();

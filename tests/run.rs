@@ -186,7 +186,7 @@ fn reduced_masks_are_restored() {
     let unprivileged =
         "setpriv --reuid 1000 --regid 1000 --clear-groups --bounding-set -all --inh-caps -all";
     for compiler in ["gcc", "musl-gcc"] {
-        for name in ["affinity.c", "static_affinity.c"] {
+        for name in ["affinity.c", "affinity_of_others.c", "static_affinity.c"] {
             let Some(program) = c_program(name, compiler, &["-static"]) else {
                 continue;
             };

@@ -43,6 +43,14 @@ impl Thread {
         }
     }
 
+    /// True if it belongs to this process.
+    fn is_own(self) -> bool {
+        match self {
+            Thread::Id(0) | Thread::Handle(_) | Thread::Attribute => true,
+            Thread::Id(id) => sys::process::is_own_thread(id as u32),
+        }
+    }
+
     /// A key that almost no other thread shares; 0 for an attribute.
     fn key(self) -> u32 {
         match self {
@@ -284,7 +292,8 @@ unsafe fn set_or_restore(
         address: mask as usize,
     };
     let current = thread.id().and_then(|_| current.get(..kernel_size));
-    let Some(mut whole) = known.restored(thread.key(), bytes, buffer, current) else {
+    let Some(mut whole) = known.restored(thread.key(), bytes, buffer, current, || thread.is_own())
+    else {
         return result;
     };
     let restored = next(kernel_size, whole.words().as_ptr().cast());
@@ -319,7 +328,7 @@ pub unsafe fn set_attribute(
         size,
         address: mask as usize,
     };
-    match known.restored(caller(), bytes, buffer, None) {
+    match known.restored(caller(), bytes, buffer, None, || true) {
         Some(mut whole) => {
             let size = whole.length_in_bytes().max(size);
             next(size, whole.words().as_ptr().cast())

@@ -107,7 +107,7 @@ impl Masks {
         Some(())
     }
 
-    /// As [`Reductions::restored`], for a mask that `program` sets.
+    /// As [`Reductions::restored`], for a mask that `program` sets. `is_own` must not use the masks.
     pub fn restored(
         &self,
         program: Program,
@@ -115,11 +115,13 @@ impl Masks {
         set: &[u8],
         buffer: MaskBuffer,
         current: &[u8],
+        is_own: impl FnOnce() -> bool,
     ) -> Option<Mask> {
         let table = self.table.get()?;
         let _locked = self.lock.take();
         let entry = table.iter().find(|entry| entry.is_of(program))?;
-        entry.masks.restored(thread, set, buffer, Some(current))
+        let current = Some(current);
+        entry.masks.restored(thread, set, buffer, current, is_own)
     }
 }
 
@@ -216,7 +218,7 @@ mod tests {
     };
 
     fn restored(masks: &Masks, program: Program) -> Option<u32> {
-        let whole = masks.restored(program, 5, &[1], ANY, &[1]);
+        let whole = masks.restored(program, 5, &[1], ANY, &[1], || false);
         whole.map(|mask| mask.count())
     }
 

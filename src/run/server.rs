@@ -311,9 +311,16 @@ impl Server {
         let program = Program::of(stop.thread)?;
         let current = current.bytes();
         let current = current.get(..kernel_size)?;
-        let mut whole = self.masks.restored(program, thread, set, mask, current)?;
+        let rights = || Some((Rights::of(stop.thread)?, Rights::of(thread)?));
+        let is_own = || {
+            thread == stop.thread
+                || rights().is_some_and(|(caller, other)| caller.process == other.process)
+        };
+        let mut whole = self
+            .masks
+            .restored(program, thread, set, mask, current, is_own)?;
         if thread != stop.thread {
-            let (caller, other) = (Rights::of(stop.thread)?, Rights::of(thread)?);
+            let (caller, other) = rights()?;
             if caller.process != other.process && !caller.allow_as_owner(&other) {
                 return None;
             }

@@ -286,17 +286,20 @@ impl Reductions {
     ///
     /// Several masks can have the same first CPUs. The order of preference is: the mask that was last
     /// read of this thread, the mask that the thread has now, the mask that was last read of any
-    /// thread.
+    /// thread. The last one counts only if `is_own` says that the thread belongs to the program's own
+    /// process: another process may have been pinned on purpose before the program met it.
     pub fn restored(
         &self,
         thread: u32,
         set: &[u8],
         buffer: MaskBuffer,
         current: Option<&[u8]>,
+        is_own: impl FnOnce() -> bool,
     ) -> Option<Mask> {
         let entry = self.threads.get(thread as usize % THREADS)?;
         let entry = entry.load(Ordering::Relaxed);
         let of_thread = (thread != 0 && entry >> 32 == u64::from(thread)).then_some(entry as u32);
+        const OF_ANY_THREAD: u32 = 2;
         let mut best: Option<((u32, u32), &Slot)> = None;
         let now = self.clock.load(Ordering::Relaxed);
         for (number, slot) in (1..).zip(&self.slots) {
@@ -317,7 +320,7 @@ impl Reductions {
             } else if current.is_some_and(|current| slot.begins_with(current, u32::MAX)) {
                 1
             } else {
-                2
+                OF_ANY_THREAD
             };
             // A lower rank is better: first the kind, then the time since the mask was read.
             let rank = (kind, now.wrapping_sub(slot.read.load(Ordering::Relaxed)));
@@ -325,7 +328,10 @@ impl Reductions {
                 best = Some((rank, slot));
             }
         }
-        let (_, slot) = best?;
+        let ((kind, _), slot) = best?;
+        if kind == OF_ANY_THREAD && !is_own() {
+            return None;
+        }
         let mut whole = Mask::new();
         slot.read(&mut whole)?;
         Some(whole)
@@ -453,7 +459,7 @@ mod tests {
     };
 
     fn restored(known: &Reductions, thread: u32, set: &Mask) -> Option<Mask> {
-        known.restored(thread, &set.bytes(), ELSEWHERE, None)
+        known.restored(thread, &set.bytes(), ELSEWHERE, None, || true)
     }
 
     #[test]
@@ -500,7 +506,7 @@ mod tests {
         known.remember(READ, &[7], 1);
         known.remember(READ, &[7, 0, 0, 0, 0, 0, 0, 0, 0], 1);
         assert_eq!(known.next.load(Ordering::Relaxed), 1);
-        let set = |bytes: &[u8]| known.restored(7, bytes, ELSEWHERE, None);
+        let set = |bytes: &[u8]| known.restored(7, bytes, ELSEWHERE, None, || true);
         assert_eq!(set(&[1]), Some(mask(&[0, 1, 2])));
         assert_eq!(set(&[1, 0, 0, 0, 0, 0, 0, 0, 0]), set(&[1]));
         assert_eq!(set(&[1, 0, 0, 0, 0, 0, 0, 0, 1]), None);
@@ -535,8 +541,22 @@ mod tests {
         assert_eq!(restored(&known, 8, &first), Some(node.clone()));
         // For a third thread: the mask that it has, else the mask that was read last.
         assert_eq!(restored(&known, 9, &first), Some(node));
-        let current = known.restored(9, &first.bytes(), ELSEWHERE, Some(&all.bytes()));
+        let current = known.restored(9, &first.bytes(), ELSEWHERE, Some(&all.bytes()), || false);
         assert_eq!(current, Some(all));
+    }
+
+    #[test]
+    fn another_process_gets_the_mask_that_is_set() {
+        let known = Reductions::new();
+        let (all, first) = (mask(&[0, 1]).bytes(), mask(&[0]).bytes());
+        known.remember(READ, &all, 1);
+        let set = |thread, current: &[u8]| {
+            let whole = known.restored(thread, &first, ELSEWHERE, Some(current), || false);
+            whole.is_some()
+        };
+        assert!(!set(8, &mask(&[1]).bytes()));
+        // It has the whole mask; its mask was read.
+        assert!(set(8, &all) && set(7, &mask(&[1]).bytes()));
     }
 
     /// util-linux's taskset reads the size of the kernel's masks before it sets the user's mask.
@@ -554,7 +574,7 @@ mod tests {
         known.remember(probe, &mask(&[0, 1]).bytes(), 1);
         let set = |buffer| {
             known
-                .restored(7, &mask(&[0]).bytes(), buffer, None)
+                .restored(7, &mask(&[0]).bytes(), buffer, None, || true)
                 .is_some()
         };
         assert!(!set(MaskBuffer {

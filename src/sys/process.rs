@@ -1,5 +1,7 @@
 //! System calls about processes: identity, limits, file locks, sleep.
 
+#[cfg(feature = "preload")]
+use super::exists;
 use super::{Errno, Fd, call, pad};
 #[cfg(feature = "preload")]
 use crate::text::Out;
@@ -18,6 +20,21 @@ pub fn effective_user() -> u32 {
 pub fn thread_id() -> u32 {
     // SAFETY: touches no memory, never fails.
     unsafe { call!(SYS_gettid) }.map_or(0, |thread| thread as u32)
+}
+
+/// True if `thread` is the ID of a thread of this process; false if that cannot be found out.
+#[cfg(feature = "preload")]
+pub fn is_own_thread(thread: u32) -> bool {
+    let mut buffer = [0; 64];
+    let mut path = Out::new(&mut buffer);
+    path.bytes(b"/proc/self/task/");
+    path.decimal(thread.into());
+    path.byte(0);
+    let path = path
+        .finish()
+        .and_then(|path| CStr::from_bytes_until_nul(path).ok());
+    // The caller is known without a `/proc` of its PID namespace.
+    thread == thread_id() || path.is_some_and(exists)
 }
 
 /// True if orphaned descendants of this process become its children (`PR_SET_CHILD_SUBREAPER`).

@@ -160,11 +160,11 @@ static inline void read_all(long kb, long cpus) {
 		close(fd);
 	}
 }
-/* The kernel's own mask of the calling thread: this file is not virtual. */
-static inline cpu_set_t kernels_mask(void) {
+/* The kernel's own mask in a file `status` of /proc, which is not virtual. */
+static inline cpu_set_t mask_in(const char *status) {
 	cpu_set_t mask;
 	char text[16384], *digits;
-	int fd = open("/proc/thread-self/status", O_RDONLY);
+	int fd = open(status, O_RDONLY);
 	must(fd >= 0);
 	ssize_t length = read(fd, text, sizeof text - 1);
 	must(length > 0 && !close(fd));
@@ -181,5 +181,8 @@ static inline cpu_set_t kernels_mask(void) {
 	}
 	return mask;
 }
+
+/* That of the calling thread. */
+static inline cpu_set_t kernels_mask(void) { return mask_in("/proc/thread-self/status"); }
 
 #endif

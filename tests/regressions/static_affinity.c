@@ -107,7 +107,7 @@ int main(int count, char **words) {
 	may_end = 1;
 	must(!pthread_join(thread, 0));
 
-	/* A child is another process, with the same rights. */
+	/* A child is another process, with the same rights. Its mask was read before it is pinned. */
 	int pipes[2];
 	must(!pipe(pipes));
 	pid_t child = fork();
@@ -117,6 +117,7 @@ int main(int count, char **words) {
 		is_real(&all, "a child, by its ID");
 		_exit(0);
 	}
+	must(!sched_getaffinity(child, sizeof seen, &seen));
 	must(!sched_setaffinity(child, sizeof other, &other));
 	must(!sched_setaffinity(child, sizeof seen, &seen));
 	must(write(pipes[1], "", 1) == 1);
