@@ -1750,6 +1750,43 @@ fn install_keeps_other_preloads() {
     assert_eq!(fs::read_to_string(&preload).unwrap(), "# ours\n");
 }
 
+/// Where a user can change a root directory, a FIFO must not block install and uninstall.
+#[test]
+fn install_and_uninstall_do_not_wait_for_a_fifo() {
+    let root = tempfile::tempdir().unwrap();
+    let fifo = |name: &str| {
+        let path = root.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        printed(Command::new("mkfifo").arg(&path).output().unwrap());
+        path.to_str().unwrap().to_owned()
+    };
+    let (preload, lib) = (fifo("etc/ld.so.preload"), fifo("lib.so"));
+    fifo("usr/bin/true");
+    let (path, library) = (root.path().to_str().unwrap(), library());
+    let library = library.to_str().unwrap();
+    let named = |path: &str| format!("proclens: {path}: is not a regular file\n");
+    let untested = "has no program to test the library with";
+    for (arguments, expected) in [
+        (&["uninstall", "--root", path][..], named(&preload)),
+        (&["install", "--root", path, "--lib", &lib], named(&lib)),
+        (&["install", "--to", path, "--lib", &lib], named(&lib)),
+        (
+            &["install", "--root", path, "--lib", library],
+            untested.to_owned(),
+        ),
+    ] {
+        let output = Command::new("timeout")
+            .args(["20", TOOL])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let out = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {out}");
+        assert!(out.contains(&expected), "{arguments:?}: {out}");
+        assert_eq!(out.matches('\n').count(), 1, "{out}");
+    }
+}
+
 #[test]
 fn uninstall_where_nothing_is_installed() {
     let root = Root::of(DEBIAN);

@@ -4,6 +4,7 @@
 use crate::commands::check::{found_in_path, run_by_env};
 use crate::commands::install::{LIBRARY, PRELOAD, beside, paths_in_preload};
 use crate::inspect::elf::{self, File};
+use crate::inspect::regular::{self, LONGEST_TEXT};
 use crate::inspect::sources::Sources;
 use crate::output::failure::reason;
 use proclens::run::guard::{FallbackReason, Job, supervise};
@@ -13,7 +14,6 @@ use proclens::settings::Settings;
 use proclens::sys::arch::ELF_MACHINE;
 use proclens::sys::{self, Errno};
 use std::ffi::{CString, OsStr, OsString};
-use std::fs;
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -146,7 +146,8 @@ fn library() -> Option<PathBuf> {
 fn preload(library: &Path) {
     let before = std::env::var_os("LD_PRELOAD").unwrap_or_default();
     let is_named = |text: &str| text.contains(LIBRARY);
-    let everyones = fs::read_to_string(PRELOAD).unwrap_or_default();
+    let everyones = regular::read(Path::new(PRELOAD), LONGEST_TEXT).unwrap_or_default();
+    let everyones = String::from_utf8_lossy(&everyones);
     if is_named(&before.to_string_lossy()) || paths_in_preload(&everyones).any(is_named) {
         return;
     }

@@ -1,11 +1,10 @@
 //! Reads from a program file what matters before it runs.
 
+use super::regular;
 use crate::output::failure::{Failure, Result};
 use object::elf::{DT_SONAME, DT_STRSZ, DT_STRTAB, FileHeader32, FileHeader64, PT_LOAD};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::{Endianness, FileKind, ReadCache, ReadRef};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// A program or a library.
@@ -56,11 +55,7 @@ impl Elf {
 
 /// Reads only the parts that matter. A program can have hundreds of megabytes.
 pub fn read(path: &Path) -> Result<File> {
-    let file = fs::File::open(path).and_then(|file| match file.metadata()?.is_dir() {
-        true => Err(io::Error::from_raw_os_error(libc::EISDIR)),
-        false => Ok(file),
-    });
-    let file = file.map_err(|error| Failure::of_file(path, &error))?;
+    let file = regular::open(path).map_err(|error| Failure::of_file(path, &error))?;
     Ok(parse(&ReadCache::new(file)))
 }
 

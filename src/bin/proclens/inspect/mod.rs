@@ -9,6 +9,7 @@ pub mod explainer;
 pub mod kernel_file;
 pub mod numbers;
 pub mod processes;
+pub mod regular;
 pub mod report;
 pub mod sources;
 pub mod target;

@@ -5,6 +5,7 @@ use super::findings::Findings;
 use crate::commands::install::{LIBRARY, LIBS, PRELOAD, paths_in_preload, quoted};
 use crate::inspect::elf::{self, File};
 use crate::inspect::processes;
+use crate::inspect::regular::{self, LONGEST_TEXT};
 use proclens::runtime::config::EVERYONES_PRELOAD;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -38,7 +39,8 @@ pub(super) fn preload_variable() -> String {
 }
 
 pub(super) fn preload_text() -> String {
-    String::from_utf8_lossy(&fs::read(PRELOAD).unwrap_or_default()).into_owned()
+    String::from_utf8_lossy(&regular::read(Path::new(PRELOAD), LONGEST_TEXT).unwrap_or_default())
+        .into_owned()
 }
 
 /// Checks a library that a preload names. `absent` is the remedy if the file does not exist.

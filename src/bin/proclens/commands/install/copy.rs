@@ -2,6 +2,7 @@
 //! that has no shell and runs as any user.
 
 use super::preload_file::LIBRARY;
+use crate::inspect::regular;
 use crate::output::failure::{Failure, Result};
 use crate::output::style::GOOD;
 use std::fs;
@@ -20,7 +21,7 @@ pub fn copy_to(directory: &Path, library: &Path, out: &mut dyn Write) -> Result<
     for (from, name) in [(library, LIBRARY), (own.as_path(), "proclens")] {
         let to = directory.join(name);
         let refused = |error: &std::io::Error| Failure::of_file(&to, error);
-        let mut source = fs::File::open(from).map_err(|error| Failure::of_file(from, &error))?;
+        let mut source = regular::open(from).map_err(|error| Failure::of_file(from, &error))?;
         let mut file = tempfile::Builder::new()
             .prefix(".proclens-")
             .permissions(fs::Permissions::from_mode(0o755))

@@ -10,6 +10,7 @@ mod root;
 mod trial;
 
 use crate::inspect::elf::{self, File, Libc};
+use crate::inspect::regular::{self, LARGEST_LIBRARY, LONGEST_TEXT};
 use crate::output::failure::{Failure, Result};
 use crate::output::style::{GOOD, WARNING};
 pub use preload_file::{LIBRARY, LIBS, PRELOAD, paths_in_preload, quoted};
@@ -29,7 +30,8 @@ pub fn install_to(directory: &Path, library: Option<&Path>, out: &mut dyn Write)
 pub fn install(root: &Path, library: Option<&Path>, out: &mut dyn Write) -> Result<()> {
     let root = Root::open(root)?;
     let library = library.map_or_else(beside, |path| Ok(path.to_owned()))?;
-    let bytes = fs::read(&library).map_err(|error| Failure::of_file(&library, &error))?;
+    let bytes = regular::read(&library, LARGEST_LIBRARY)
+        .map_err(|error| Failure::of_file(&library, &error))?;
     let elf = match elf::read(&library)? {
         File::Elf(elf) if elf.soname.as_deref() == Some(LIBRARY) => elf,
         _ => {
@@ -207,7 +209,7 @@ pub fn beside() -> Result<PathBuf> {
 }
 
 fn read_if_any(root: &Root, path: &Path) -> Result<Option<String>> {
-    match fs::read(path) {
+    match regular::read(path, LONGEST_TEXT) {
         Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| {
             Failure::new(
                 format_args!("{}: is no text", root.name(PRELOAD)),

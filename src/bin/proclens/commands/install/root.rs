@@ -1,6 +1,7 @@
 //! The root directory that install changes, and the files that it writes there.
 
 use super::preload_file::quoted;
+use crate::inspect::regular::{self, LARGEST_LIBRARY};
 use crate::output::failure::{Failure, Result};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -125,7 +126,7 @@ impl Root {
             let ours = name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
                 && entry.file_type().is_ok_and(|kind| kind.is_file());
             // A locked file belongs to an install that still runs.
-            let left = |path: &Path| File::open(path).is_ok_and(|file| file.try_lock().is_ok());
+            let left = |path: &Path| regular::open(path).is_ok_and(|file| file.try_lock().is_ok());
             if ours && left(&entry.path()) {
                 // An unfinished file that stays does no harm.
                 let _ = fs::remove_file(entry.path());
@@ -192,7 +193,7 @@ impl Placed {
             file.as_file().sync_all()?;
             Ok(file)
         };
-        let before = match fs::read(&path) {
+        let before = match regular::read(&path, LARGEST_LIBRARY) {
             Ok(old) => Some(write(&old).map_err(refused)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(refused(error)),
