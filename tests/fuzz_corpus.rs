@@ -8,6 +8,9 @@ mod elf;
 #[allow(dead_code)]
 #[path = "../src/bin/proclens/output/mod.rs"]
 mod output;
+#[allow(dead_code)]
+#[path = "../src/bin/proclens/inspect/regular.rs"]
+mod regular;
 mod support;
 #[path = "fuzz/targets.rs"]
 mod targets;

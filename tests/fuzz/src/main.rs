@@ -7,6 +7,9 @@ mod elf;
 #[allow(dead_code)]
 #[path = "../../../src/bin/proclens/output/mod.rs"]
 mod output;
+#[allow(dead_code)]
+#[path = "../../../src/bin/proclens/inspect/regular.rs"]
+mod regular;
 #[path = "../targets.rs"]
 mod targets;
 
