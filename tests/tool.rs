@@ -1750,6 +1750,27 @@ fn install_keeps_other_preloads() {
     assert_eq!(fs::read_to_string(&preload).unwrap(), "# ours\n");
 }
 
+/// The preload file stays the administrator's, as after `sed -i`.
+#[test]
+fn uninstall_keeps_owner_and_mode_of_the_preload_file() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let root = tempfile::tempdir().unwrap();
+    let preload = root.path().join("etc/ld.so.preload");
+    fs::create_dir(preload.parent().unwrap()).unwrap();
+    fs::write(&preload, "# ours\n/usr/$LIB/libproclens.so\n").unwrap();
+    fs::set_permissions(&preload, fs::Permissions::from_mode(0o600)).unwrap();
+    chown(&preload, Some(1000), Some(1001)).unwrap();
+    printed(tool(&[
+        "uninstall",
+        "--root",
+        root.path().to_str().unwrap(),
+    ]));
+    assert_eq!(fs::read_to_string(&preload).unwrap(), "# ours\n");
+    let now = fs::metadata(&preload).unwrap();
+    assert_eq!((now.uid(), now.gid()), (1000, 1001));
+    assert_eq!(now.mode() & 0o7777, 0o600);
+}
+
 /// Where a user can change a root directory, a FIFO must not block install and uninstall.
 #[test]
 fn install_and_uninstall_do_not_wait_for_a_fifo() {

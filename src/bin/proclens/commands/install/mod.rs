@@ -59,7 +59,7 @@ pub fn install(root: &Path, library: Option<&Path>, out: &mut dyn Write) -> Resu
             let before = root.resolve(Path::new(PRELOAD))?;
             let old = read_if_any(&root, &before)?;
             let new = with_line(old.as_deref().unwrap_or_default());
-            let line = Placed::put(&root, Path::new(PRELOAD), new.as_bytes())?;
+            let line = Placed::edit(&root, Path::new(PRELOAD), new.as_bytes())?;
             let already = trial.run(&root, None)?;
             line.keep();
             placed.keep();
@@ -111,7 +111,7 @@ pub fn uninstall(root: &Path, out: &mut dyn Write) -> Result<()> {
             if new.trim().is_empty() {
                 fs::remove_file(&preload).map_err(|error| root.refused(&preload, &error))?;
             } else {
-                Placed::put(&root, Path::new(PRELOAD), new.as_bytes())?.keep();
+                Placed::edit(&root, Path::new(PRELOAD), new.as_bytes())?.keep();
             }
             writeln!(
                 out,

@@ -3,10 +3,10 @@
 use super::preload_file::quoted;
 use crate::inspect::regular::{self, LARGEST_LIBRARY};
 use crate::output::failure::{Failure, Result};
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Component, Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -178,27 +178,46 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// Writes the file beside its place and renames it, so that no reader ever sees a part of it.
+    /// Writes the file beside its place and renames it, so that no reader ever sees a part of it. It belongs
+    /// to the user of this process, and every user may read it.
     pub fn put(root: &Root, path: &Path, bytes: &[u8]) -> Result<Placed> {
+        Placed::write(root, path, bytes, false)
+    }
+
+    /// As [`Placed::put`], for a file of the administrator: a file that exists keeps its owner and its mode.
+    pub fn edit(root: &Root, path: &Path, bytes: &[u8]) -> Result<Placed> {
+        Placed::write(root, path, bytes, true)
+    }
+
+    fn write(root: &Root, path: &Path, bytes: &[u8], keeps: bool) -> Result<Placed> {
         let path = root.resolve(path)?;
         let directory = path.parent().unwrap_or(&root.reach);
         let refused = |error: io::Error| root.refused(&path, &error);
-        let write = |bytes: &[u8]| -> io::Result<NamedTempFile> {
+        let write = |bytes: &[u8], like: Option<&Metadata>| -> io::Result<NamedTempFile> {
             let mut file = NamedTempFile::with_prefix_in(PREFIX, directory)?;
             // On a file system without locks, another install cannot see that the file is in use.
             let _ = file.as_file().try_lock();
             file.write_all(bytes)?;
+            if let Some(like) = like {
+                // Who may not give files away keeps the file, as with `sed -i`.
+                let _ = fchown(file.as_file(), Some(like.uid()), Some(like.gid()));
+            }
+            let mode = like.map_or(0o644, |like| like.mode() & 0o7777);
             file.as_file()
-                .set_permissions(fs::Permissions::from_mode(0o644))?;
+                .set_permissions(fs::Permissions::from_mode(mode))?;
             file.as_file().sync_all()?;
             Ok(file)
         };
-        let before = match regular::read(&path, LARGEST_LIBRARY) {
-            Ok(old) => Some(write(&old).map_err(refused)?),
+        let old = match regular::open(&path) {
+            Ok(old) => Some(old),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(refused(error)),
         };
-        let new = write(bytes).map_err(refused)?;
+        let status = old.as_ref().map(File::metadata);
+        let status = status.transpose().map_err(refused)?;
+        let copy = |old| write(&regular::content(old, LARGEST_LIBRARY)?, status.as_ref());
+        let before = old.as_ref().map(copy).transpose().map_err(refused)?;
+        let new = write(bytes, status.as_ref().filter(|_| keeps)).map_err(refused)?;
         new.persist(&path).map_err(|error| refused(error.error))?;
         Ok(Placed {
             path,
