@@ -189,7 +189,7 @@ pub enum Command {
     },
     /// Switch the library on for all programs below a root directory
     #[command(
-        after_help = "Examples:\n  proclens install\n  proclens install --root /mnt/image --lib ./libproclens.so\n\nThe library is tested in that root before anything refers to it; /etc/ld.so.preload is\nwritten last, and as a whole. If the test fails or is interrupted, the root does not change."
+        after_help = "Examples:\n  proclens install\n  proclens install --root /mnt/image --lib ./libproclens.so\n\nThe library is tested in that root before anything refers to it; /etc/ld.so.preload is\nwritten last, and as a whole. If the test fails or is interrupted, the root does not change.\n\nThe test runs programs of DIR as root: use --root only on roots that you trust."
     )]
     Install {
         /// The root directory
