@@ -64,6 +64,11 @@ fn a_sampler_waits_for_the_end_of_its_parent() {
 }
 
 #[test]
+fn a_sampler_waits_for_a_reader_that_stores_an_estimate() {
+    inside("lock");
+}
+
+#[test]
 fn the_starter_of_a_sampler_sees_no_child_and_no_signal() {
     inside("unseen");
 }

@@ -42,6 +42,9 @@ const POSTPONED_US: u64 = 3_600_000_000;
 const ADOPTION_TRIES: u32 = 10_000;
 /// The same, if the parent could be a subreaper.
 const ADOPTION_TRIES_OF_OTHERS: u32 = 50;
+/// How many milliseconds a new sampler waits for the sampler lock. A reader holds it for a moment while it stores an
+/// estimate, as the program does that started this sampler.
+const LOCK_TRIES: u32 = 500;
 /// While programs read the load, the time between two counts, microseconds.
 const BETWEEN_US: u64 = 900_000;
 /// Programs count as reading the load if the last read is at most this old, microseconds.
@@ -100,16 +103,18 @@ pub fn run<C: Container>(
         _ => {}
     }
     let number = container.boot_us()?.wrapping_mul(1 << 16) | u64::from(sys::process_id() & 0xffff);
+    let mut tries = 0;
     let mut publisher = loop {
-        match store.become_publisher(age_us(container)?, number) {
-            Err(Errno(libc::EAGAIN)) if on_purpose => {
-                sleep_until(
-                    libc::CLOCK_BOOTTIME,
-                    container.boot_us()?.saturating_add(PERIOD_US),
-                )?;
-            }
+        let pause_us = match store.become_publisher(age_us(container)?, number) {
+            Err(Errno(libc::EAGAIN)) if on_purpose => PERIOD_US,
+            Err(Errno(libc::EAGAIN)) if tries < LOCK_TRIES => 1_000,
             publisher => break publisher?,
-        }
+        };
+        tries += 1;
+        sleep_until(
+            libc::CLOCK_BOOTTIME,
+            container.boot_us()?.saturating_add(pause_us),
+        )?;
     };
     if !on_purpose {
         let settled = container.boot_us()?.saturating_add(SETTLE_US);
