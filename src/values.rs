@@ -84,9 +84,9 @@ impl Default for Room {
 impl MemoryStat {
     /// What the kernel takes back first when memory is short, bytes: page cache and slabs.
     pub fn reclaimable(&self) -> u64 {
-        [self.inactive_file, self.slab_reclaimable]
-            .into_iter()
-            .fold(self.active_file, u64::saturating_add)
+        self.active_file
+            .saturating_add(self.inactive_file)
+            .saturating_add(self.slab_reclaimable)
     }
 }
 

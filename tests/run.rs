@@ -952,12 +952,11 @@ fn the_rights_of_a_program_stay_its_own() {
                 $who $busybox cut -d ' ' -f 26-30 /proc/self/stat | $busybox sed 's/[0-9][0-9]*/N/g'
             done
         }
-        how=; see; echo; how='$tool run --notify --'; see; echo; umount -l /proc/sys 2>/dev/null
-        mount -o remount,hidepid=2 /proc; how=; see 2>&1; echo; how='$tool run --notify --'; see 2>&1; echo
+        how=; see; echo; how=\"$tool run --notify --\"; see; echo
+        mount -o remount,hidepid=2 /proc; how=; see 2>&1; echo; how=\"$tool run --notify --\"; see 2>&1; echo
         as $busybox head -n 1 /proc/meminfo; as $reader refresh /proc/self/stat | grep -o '(static' | wc -l; kill $other; rm -r $d";
-    let script = script.replace("'$tool run --notify --'", "\"$tool run --notify --\"");
     let more = [("busybox", text(&busybox)), ("reader", text(&reader))];
-    let seen = shell(&container, &script, &more).text();
+    let seen = shell(&container, script, &more).text();
     let parts: Vec<_> = seen.split("\n\n").collect();
     let [native, run, native_hidden, run_hidden, rest] = parts[..] else {
         panic!("{seen}");

@@ -624,7 +624,7 @@ fn a_container_from_outside() {
     assert!(line(&table, name).contains("/ 512 MiB"), "{table}");
 }
 
-/// A container that mounts a FIFO over the kernel's files stops nobody who looks at it from outside.
+/// A container mounts FIFOs over the kernel's files. The tool, which inspects it from outside, does not hang.
 #[test]
 fn a_container_with_fifos_for_files_from_outside() {
     let mount = |files: &str| {

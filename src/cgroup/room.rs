@@ -29,7 +29,7 @@ pub fn narrow<K: Kernel>(
         return;
     };
     let free = limit.saturating_sub(usage);
-    // Nothing is charged to the ancestor that the container's own headroom does not contain.
+    // The container's own limit and usage leave no more.
     if free >= memory.limit.min(limit).saturating_sub(memory.usage) {
         return;
     }

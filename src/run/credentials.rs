@@ -90,22 +90,20 @@ impl Credentials {
             return None;
         }
         let acting = Acting(Some(self));
-        wanted.take().ok().map(|()| acting)
+        let taken = wanted.take_groups().and_then(|()| wanted.take_user());
+        taken.ok().map(|()| acting)
     }
 
-    /// Gives the calling thread these rights, the capabilities last. Changes no other thread.
-    fn take(&self) -> Result<(), Errno> {
-        const KEEP: u32 = u32::MAX;
+    /// Gives the calling thread these groups. Changes no other thread.
+    fn take_groups(&self) -> Result<(), Errno> {
         let others = self.others.numbers.as_ptr() as usize;
         call(libc::SYS_setgroups, [self.others.count, others, 0])?;
-        call(
-            libc::SYS_setresgid,
-            [KEEP, self.group, KEEP].map(|id| id as usize),
-        )?;
-        call(
-            libc::SYS_setresuid,
-            [KEEP, self.user, KEEP].map(|id| id as usize),
-        )?;
+        call(libc::SYS_setresgid, effective_only(self.group))
+    }
+
+    /// Gives the calling thread this user and these capabilities. Changes no other thread.
+    fn take_user(&self) -> Result<(), Errno> {
+        call(libc::SYS_setresuid, effective_only(self.user))?;
         set_capabilities(self.capabilities)
     }
 }
@@ -116,13 +114,17 @@ pub struct Acting<'r>(Option<&'r Credentials>);
 impl Drop for Acting<'_> {
     fn drop(&mut self) {
         let Some(own) = self.0 else { return };
-        // The saved user is still the server's. Without the server's capabilities, this call needs no other right. If
-        // a call fails, the thread keeps fewer rights, and leaves more calls to the kernel.
-        let user = [u32::MAX, own.user, u32::MAX].map(|id| id as usize);
-        let _ = call(libc::SYS_setresuid, user);
-        let _ = set_capabilities(own.capabilities);
-        let _ = own.take();
+        // The saved user is still the server's. So its return needs no capability and brings back those that the groups
+        // need. If a call fails, the thread keeps fewer rights, and leaves more calls to the kernel.
+        let _ = own.take_user();
+        let _ = own.take_groups();
     }
+}
+
+/// The arguments of `setresuid` and `setresgid` that change the effective ID only, and with it that for files.
+fn effective_only(id: u32) -> [usize; 3] {
+    const KEEP: usize = u32::MAX as usize;
+    [KEEP, id as usize, KEEP]
 }
 
 /// True if the thread and the server are in the same namespace of the kind `name`.

@@ -1,6 +1,6 @@
-//! The kernel's files in the root of another process. Whoever controls that root can mount a FIFO, a device or a file
-//! system of its own over each of them: an open would wait for ever, or change something. So a file is only opened if it
-//! is the kernel's.
+//! The kernel's files in the root of another process. The owner of that root can mount a FIFO, a device or a file
+//! system over each of these files. An open could then wait for ever, or change something. So the tool opens a file only
+//! if the file is the kernel's.
 
 use proclens::sys::{self, Errno, Fd};
 use std::ffi::{CStr, CString};

@@ -1,5 +1,5 @@
-//! A directory that the export holds open. All work is relative to its descriptor and follows no symbolic link. So whoever
-//! moves the directory, or puts a link in the place of one of its names, leads the export nowhere else.
+//! A directory that the export holds open. All work is relative to its descriptor and follows no symbolic link. If
+//! another user moves the directory, or puts a link in the place of a file, the export still writes to no other directory.
 
 use proclens::sys::process::effective_user;
 use rustix::fs::{
@@ -57,7 +57,7 @@ impl Directory {
         Ok(fstat(&self.0)?)
     }
 
-    /// True if the directory belongs to this user and nobody else can change the names in it.
+    /// True if the directory belongs to this user, and no other user can add or remove files in it.
     pub(super) fn is_own(&self) -> bool {
         self.status()
             .is_ok_and(|status| status.st_uid == effective_user() && status.st_mode & 0o022 == 0)

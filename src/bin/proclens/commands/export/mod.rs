@@ -8,6 +8,7 @@ use crate::inspect::target::Target;
 use crate::inspect::view::View;
 use crate::output::failure::{Failure, Result, reason};
 use directory::Directory;
+use proclens::procfs::cpu_directory;
 use proclens::procfs::files::MachineFile;
 use proclens::settings::Settings;
 use proclens::sys::process::effective_user;
@@ -302,8 +303,7 @@ impl Export {
         };
         let mut names = list(Path::new(real));
         names.retain(|name| {
-            let number = name.to_str().and_then(|name| name.strip_prefix("cpu"));
-            let number = number.and_then(|number| number.parse::<u32>().ok());
+            let number = cpu_directory::number(name.as_bytes());
             number.is_some_and(|number| !online.iter().any(|cpu| cpu == number))
         });
         names
