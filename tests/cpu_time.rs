@@ -526,6 +526,45 @@ fn counters_of_another_cpuset_are_not_compared() {
     assert_eq!((user, idle), (550, 650));
 }
 
+/// Each change of the cpuset keeps the rows of the CPUs that stay, under their numbers.
+#[test]
+fn the_row_of_a_cpu_stays_with_its_number() {
+    let by_cpu = |machine: &Machine, accounting: &Accounting| {
+        let cpus = CpuList(machine.list.as_bytes()).iter();
+        cpus.zip(rows(accounting)).collect::<Vec<_>>()
+    };
+    let lists = [
+        "1", "0-1", "1-2", "0,2-5", "4", "4,6", "0-6", "1-3", "5", "5-68", "0,5", "7",
+    ];
+    let mut machine = Machine::new(1);
+    machine.age_us = 10_000_000;
+    let mut accounting = Accounting::new();
+    let mut before: Vec<(u32, [u64; 5])> = Vec::new();
+    let mut sum_before = 0;
+    for list in lists.iter().chain(lists.iter().rev()) {
+        machine.list = (*list).into();
+        machine.n = CpuList(list.as_bytes()).count();
+        for _ in 0..3 {
+            machine.age_us += 1_000_000;
+            machine.busy[0] += 300_000;
+            accounting.advance(&machine.sample());
+            let now = by_cpu(&machine, &accounting);
+            for (cpu, row) in &before {
+                let later = now.iter().find(|(number, _)| number == cpu);
+                assert!(
+                    later.is_none_or(|(_, later)| later.iter().zip(row).all(|(b, a)| b >= a)),
+                    "{list}: cpu{cpu} {row:?} {now:?}"
+                );
+            }
+            let sum: u64 = now.iter().flat_map(|(_, row)| row).sum();
+            if sum_before != 0 {
+                assert_eq!(sum - sum_before, 100 * u64::from(machine.n), "{list}");
+            }
+            (before, sum_before) = (now, sum);
+        }
+    }
+}
+
 #[test]
 fn small_loads_are_not_lost_in_rounding() {
     // A hundredth of a CPU on 64, read often: the shown value differs from the true one by at most a tick.

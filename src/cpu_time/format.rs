@@ -17,10 +17,10 @@ pub const fn size(cpus: u64) -> usize {
 
 /// Words of the accounting before its rows, magic number not included, and words of one row.
 const HEAD: usize = 27;
-const ROW: usize = 10;
+const ROW: usize = 11;
 
 /// First word of a written record: a mark in ASCII, and the version of the layout.
-const MAGIC: u64 = u64::from_be_bytes(*b"plcputm\x06");
+const MAGIC: u64 = u64::from_be_bytes(*b"plcputm\x07");
 
 impl Accounting {
     fn words(&self) -> impl Iterator<Item = u64> {
@@ -52,11 +52,10 @@ impl Accounting {
             .chain([waited.throttled_us, waited.throttled_at])
             .chain([*held_us, *contended_us, *contended])
             .chain(*before)
-            .chain(
-                rows.iter()
-                    .take(row_count(*cpus))
-                    .flat_map(|row| row.shown.into_iter().chain(row.carried).chain(row.seen)),
-            )
+            .chain(rows.iter().take(row_count(*cpus)).flat_map(|row| {
+                let before_cpu = row.shown.into_iter().chain(row.carried).chain(row.seen);
+                before_cpu.chain([row.cpu])
+            }))
     }
 
     fn words_mut(&mut self) -> impl Iterator<Item = &mut u64> {
@@ -113,6 +112,7 @@ impl Accounting {
                     .iter_mut()
                     .chain(&mut row.carried)
                     .chain(&mut row.seen)
+                    .chain([&mut row.cpu])
             }))
     }
 

@@ -87,6 +87,21 @@ impl Sample<'_> {
         NonZero::new(u64::from(self.cpus.count)).unwrap_or(NonZero::<u64>::MIN)
     }
 
+    /// The kernel's number of each row's CPU, in ascending order. A thread's own mask does not change these, so all
+    /// threads of the container share the rows.
+    fn row_cpus(&self) -> ([u64; MOST_ROWS], usize) {
+        let (mut cpus, count) = ([0; MOST_ROWS], row_count(self.n().get()));
+        if self.n().get() <= MOST_ROWS as u64 {
+            // Each row needs a number of its own, even if the list is too short.
+            let (mut numbers, mut next) = (self.cpus.list.iter().map(u64::from), 0);
+            for cpu in cpus.iter_mut().take(count) {
+                *cpu = numbers.next().unwrap_or(next);
+                next = cpu.saturating_add(1);
+            }
+        }
+        (cpus, count)
+    }
+
     /// The most time that one throttled period can take away, in microseconds: the part of `n` CPUs
     /// above the quota.
     fn beyond_quota_us(&self) -> u64 {
@@ -167,6 +182,8 @@ struct Row {
     /// User and system microseconds of the kernel's counters for this CPU that are already in the
     /// accounting.
     seen: [u64; 2],
+    /// The kernel's number of the CPU; 0 for the single row above [`MOST_ROWS`].
+    cpu: u64,
 }
 
 impl Row {
@@ -174,6 +191,7 @@ impl Row {
         shown: [0; 5],
         carried: [0; 3],
         seen: [0; 2],
+        cpu: 0,
     };
 
     /// Advances the row by `ticks` of one CPU (or of all CPUs, above [`MOST_ROWS`]): CPU time first, the
@@ -234,7 +252,7 @@ impl Row {
         Row {
             shown: self.shown.map(|v| even(v, i, parts)),
             carried: self.carried.map(|v| even(v, i, parts)),
-            seen: [0; 2],
+            ..Row::NEW
         }
     }
 }
@@ -399,8 +417,8 @@ pub struct Accounting {
     per_cpu: u64,
     /// The row that gets the next tick that does not divide evenly.
     next_row: u64,
-    /// A number that changes with each change of the number of rows. The rows of two of them can be
-    /// compared if their numbers are equal.
+    /// A number that changes with each change of the CPUs that have rows. The rows of two accountings can be compared
+    /// if their numbers are equal.
     rows_id: u64,
     /// Totals at the last reading.
     seen: Seen,
@@ -505,7 +523,9 @@ impl Accounting {
         let count = NonZero::new(rows.len() as u64).unwrap_or(NonZero::<u64>::MIN);
         let mut own = sample.per_cpu();
         let mut free = [0; MOST_ROWS];
-        for ((i, row), free) in rows.iter_mut().enumerate().zip(&mut free) {
+        let (cpus, _) = sample.row_cpus();
+        for (((i, row), free), cpu) in rows.iter_mut().enumerate().zip(&mut free).zip(cpus) {
+            row.cpu = cpu;
             let [mut user, mut nice, mut system] =
                 total.map(|us| even(us / TICK_US, i as u64, count));
             if let Some(own) = own.as_mut().and_then(Iterator::next) {
@@ -533,15 +553,14 @@ impl Accounting {
         self.count_from_start(sample);
         let n = sample.n();
         if sample.age_us < self.age_us {
-            // A later sample has been accounted, perhaps with another number of CPUs.
-            if self.cpus != n.get() {
-                self.reshape(n, self.age_us);
+            // A later sample has been accounted, perhaps with other CPUs.
+            if self.reshape(sample, self.age_us) {
                 (self.cpus, self.per_cpu) = (n.get(), 0);
             }
             return;
         }
         let max_carry_us = sample.max_carry_us();
-        self.reshape(n, sample.age_us);
+        self.reshape(sample, sample.age_us);
         self.next_row %= n;
 
         let steal_us = self.steal(sample);
@@ -737,34 +756,60 @@ impl Accounting {
         }
     }
 
-    /// Changes the number of rows. The time of CPUs that vanish goes to those that stay. New CPUs start
-    /// at 0. So neither a row nor the sum decreases.
-    fn reshape(&mut self, n: NonZero<u64>, age_us: u64) {
-        let (old, new) = (self.cpus, n.get());
+    /// Gives each CPU of `sample` its row. A CPU keeps the row that it has, and a new CPU starts at 0. The time of CPUs
+    /// that vanish goes to those that stay, or to the new CPUs if none stays. So neither a row nor the sum decreases.
+    /// Returns true if anything changed.
+    fn reshape(&mut self, sample: &Sample<'_>, age_us: u64) -> bool {
+        let (old, new) = (self.cpus, sample.n().get());
+        let (cpus, count) = sample.row_cpus();
+        let cpus = cpus.get(..count).unwrap_or_default();
+        let had = row_count(old);
         let most = MOST_ROWS as u64;
-        if old == new || (old > most && new > most) {
-            return;
+        let (was_single, is_single) = (old > most, new > most);
+        let same = || self.rows.iter().take(had).map(|row| row.cpu);
+        if was_single == is_single && (is_single || same().eq(cpus.iter().copied())) {
+            return false;
         }
         let mut id = Checksum::new();
         [self.rows_id, age_us, new]
             .into_iter()
+            .chain(cpus.iter().copied())
             .for_each(|word| id.add(word));
         self.rows_id = id.value();
-        let (stay, had) = (row_count(new) as u64, row_count(old) as u64);
-        let mut gone = Row::NEW;
-        for (i, row) in self.rows.iter_mut().enumerate() {
-            let i = i as u64;
-            if (i >= stay && i < had) || old > most {
-                gone.absorb(row);
-            }
-            if i >= stay || old > most {
-                *row = Row::NEW;
+        // First the rows that stay move together, in their order.
+        let (mut gone, mut stay) = (Row::NEW, 0);
+        for i in 0..had {
+            let Some(row) = self.rows.get_mut(i) else {
+                break;
+            };
+            let row = core::mem::replace(row, Row::NEW);
+            if was_single || is_single || cpus.binary_search(&row.cpu).is_err() {
+                gone.absorb(&row);
+            } else if let Some(place) = self.rows.get_mut(stay) {
+                *place = row;
+                stay = stay.saturating_add(1);
             }
         }
-        let parts = NonZero::new(stay).unwrap_or(NonZero::<u64>::MIN);
-        for (i, row) in self.rows.iter_mut().enumerate().take(stay as usize) {
-            row.absorb(&gone.part(i as u64, parts));
+        let all_are_new = stay == 0;
+        let heirs = if all_are_new { count } else { stay } as u64;
+        let heirs = NonZero::new(heirs).unwrap_or(NonZero::<u64>::MIN);
+        // Then each moves up to its new place, the last one first.
+        for (i, &cpu) in cpus.iter().enumerate().rev() {
+            let last = stay.wrapping_sub(1);
+            let kept = self.rows.get_mut(last).filter(|row| row.cpu == cpu);
+            let mut row = Row { cpu, ..Row::NEW };
+            if let Some(kept) = kept {
+                row = core::mem::replace(kept, Row::NEW);
+                row.absorb(&gone.part(last as u64, heirs));
+                stay = last;
+            } else if all_are_new {
+                row.absorb(&gone.part(i as u64, heirs));
+            }
+            if let Some(place) = self.rows.get_mut(i) {
+                *place = row;
+            }
         }
+        true
     }
 
     /// Interrupts and context switches of the machine before the container started, as first estimated.

@@ -6,9 +6,9 @@
 //!        256  load averages, first slot
 //!        512  load averages, second slot
 //!       1024  CPU-time accounting, first slot
-//!       6560  tracked threads, first slot
-//!       7168  CPU-time accounting, second slot
-//!      12704  tracked threads, second slot
+//!       7072  tracked threads, first slot
+//!       7680  CPU-time accounting, second slot
+//!      13728  tracked threads, second slot
 //! ```
 //!
 //! A writer overwrites the older of two slots, so a writer that dies half-way leaves the newer
@@ -28,7 +28,7 @@ pub const FILE_SIZE: usize = ACCOUNTING_AT + 2 * ACCOUNTING_PITCH;
 /// Length of the start of the file that holds the start claim and the load averages, bytes.
 pub const LOAD_END: usize = LOAD_AT + 2 * LOAD_PITCH;
 const ACCOUNTING_AT: usize = 1024;
-const ACCOUNTING_PITCH: usize = 6144;
+const ACCOUNTING_PITCH: usize = 6656;
 const LOAD_AT: usize = 256;
 const LOAD_PITCH: usize = 256;
 /// Bytes of both accounting slots.
@@ -54,7 +54,7 @@ const _: () =
 
 /// The start of each state file's name: "proclens", and the version of the layout, so that two
 /// versions of the library in one container use two files.
-pub const PREFIX: &[u8] = b"proclens-4-";
+pub const PREFIX: &[u8] = b"proclens-5-";
 
 /// The part of a state file's name after [`PREFIX`], for any version of the layout: the files that an
 /// older library left must be removed too.
@@ -121,7 +121,7 @@ impl Identity {
         }
     }
 
-    /// Writes the name of the container's state file: `proclens-4-NAMESPACE-START-HASH`. The first two
+    /// Writes the name of the container's state file: `proclens-5-NAMESPACE-START-HASH`. The first two
     /// numbers show another container whether this one still exists ([`Identity::is_stale`]).
     pub fn file_name(&self, out: &mut Out<'_>) {
         let mut sum = Checksum::new();
