@@ -941,11 +941,19 @@ fn the_rights_of_a_program_stay_its_own() {
     let container = small();
     let script = "d=$(mktemp -d); chmod 755 $d; mkdir -m 700 $d/private
         ln -s /proc/meminfo $d/meminfo; ln -s /proc/meminfo $d/private/meminfo
+        mkdir -p $d/root/proc; cp $busybox $d/root/busybox; mount --bind /proc $d/root/proc
         sleep 60 & other=$!
+        # Its root directory is closed after the program started.
+        closed() {
+            chmod 755 $d/root
+            { sleep 0.3; chmod 700 $d/root; echo; } | $how chroot --userspec 65534:65534 $d/root /busybox sh -c \
+                'read; read line </proc/meminfo || exit; echo open: $line' 2>&1
+        }
         as() { $how setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps -all \"$@\"; }
         limited() { $how setpriv --inh-caps -all --bounding-set -all \"$@\"; }
         in_group() { $how setpriv --reuid 65534 --regid 1234 --groups 7,8 --inh-caps -all \"$@\"; }
         see() {
+            closed
             for who in as limited in_group; do
                 $who $reader try /proc/meminfo /proc/stat $d/meminfo $d/private/meminfo /proc/$other/stat
                 $who $busybox cut -d ' ' -f 1-21,23- /proc/$other/stat
@@ -957,7 +965,7 @@ fn the_rights_of_a_program_stay_its_own() {
         as $busybox head -n 1 /proc/meminfo; as $reader refresh /proc/self/stat | grep -o '(static' | wc -l
         $how sh -c \"for i in 1 2 3 4 5 6 7 8; do
             setpriv --reuid 65534 --clear-groups $reader try /proc/meminfo; $busybox head -n 1 $d/private/meminfo
-        done\" | grep -c ' 524288 kB'; kill $other; rm -r $d";
+        done\" | grep -c ' 524288 kB'; kill $other; umount $d/root/proc; rm -r $d";
     let more = [("busybox", text(&busybox)), ("reader", text(&reader))];
     let seen = shell(&container, script, &more).text();
     let parts: Vec<_> = seen.split("\n\n").collect();
@@ -966,6 +974,8 @@ fn the_rights_of_a_program_stay_its_own() {
     };
     // Only the user of the task sees its addresses.
     assert!(native.contains(" 1 1 0 0 0 "), "{native}");
+    let closed = "can't open /proc/meminfo: Permission denied";
+    assert!(native.contains(closed), "{native}");
     assert_eq!(run, native);
     assert_eq!(run_hidden, native_hidden);
     assert_ne!(native, native_hidden);

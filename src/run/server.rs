@@ -199,8 +199,19 @@ impl Server {
         let mut own = [0; LONGEST_PATH + 64];
         let path = without_self(stop.thread, path, &mut own)?;
         let base = base_of(stop.thread, dir, path)?;
-        let acting = self.act_for(stop.thread)?;
-        let place = find(&base, path, flags, resolve)?;
+        // The caller's rights are in a file that the kernel makes slowly. Most virtual files are for everyone.
+        let open_to_all = if resolve == 0 {
+            find_open_to_all(&base, path, flags)
+        } else {
+            None
+        };
+        let (place, acting) = match open_to_all {
+            Some(place) => (place, None),
+            None => {
+                let acting = self.act_for(stop.thread)?;
+                (find(&base, path, flags, resolve)?, Some(acting))
+            }
+        };
         // Opening a file of another file system could block or have side effects.
         let system = sys::file_system(place.raw()).ok()?;
         if system != FileSystem::Proc as u64 && system != FileSystem::Sys as u64 {
@@ -218,7 +229,11 @@ impl Server {
         }
         // What the file of a task shows depends on the rights of its reader. All other content is the same for every
         // caller, and the shared state belongs to the server's user.
-        let acting = is_of_a_task(&file).then_some(acting);
+        let acting = if is_of_a_task(&file) {
+            Some(acting?)
+        } else {
+            None
+        };
         // Pass only the last component. The full path of a task's file would be accepted without a check.
         // With the last component alone, the library checks that the task ID means the same task here.
         let made =
@@ -508,6 +523,32 @@ fn find(base: &Fd, path: &CStr, flags: c_int, resolve: u64) -> Option<Fd> {
         let relative = path.to_bytes_with_nul().get(skip..)?;
         open_below(base, CStr::from_bytes_until_nul(relative).ok()?, flags, 0)
     })
+}
+
+/// Finds the machine's file at `path` if its mode and those of the directories let every user open it. Then the
+/// caller's rights do not matter. `None` for all other paths.
+fn find_open_to_all(root: &Fd, path: &CStr, flags: c_int) -> Option<Fd> {
+    let bytes = path.to_bytes();
+    // O_NOATIME is for the owner of a file only.
+    let mut files = files::named(files::last_component(bytes));
+    if flags & libc::O_NOATIME != 0 || !files.any(|file| file.path() == path) {
+        return None;
+    }
+    let resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS;
+    let place = open_below(root, path, flags, resolve)?;
+    let has = |mode: u32, bits| mode & bits == bits;
+    let search = |status: libc::stat| has(status.st_mode, 0o111);
+    let mut passes = has(sys::status(place.raw()).ok()?.st_mode, 0o444);
+    passes &= sys::status(root.raw()).is_ok_and(search);
+    let mut buffer = [0; LONGEST_PATH];
+    for end in memchr::memchr_iter(b'/', bytes).skip(1) {
+        let mut prefix = Out::new(&mut buffer);
+        prefix.bytes(bytes.get(1..end)?);
+        prefix.byte(0);
+        let prefix = CStr::from_bytes_until_nul(prefix.finish()?).ok()?;
+        passes &= sys::status_at(root, prefix).is_ok_and(search);
+    }
+    passes.then_some(place)
 }
 
 fn open_below(base: &Fd, path: &CStr, flags: c_int, resolve: u64) -> Option<Fd> {
