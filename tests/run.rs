@@ -623,6 +623,129 @@ fn a_status_is_not_lost_with_the_server() {
     assert!(seen.stdout.contains("status 7\n"), "{seen:?}");
 }
 
+/// Each system call that `run` makes fails in all of its processes. The program runs once and to its end in any case,
+/// and `run` returns its status.
+#[test]
+fn failing_system_calls_change_no_status() {
+    needs_containers!();
+    let Some(busybox) = busybox() else { return };
+    if support::program("strace").is_none() {
+        return skipped("no strace here");
+    }
+    let container = small();
+    let script = "
+        for call in clone socketpair munmap sendmsg seccomp waitid wait4 signalfd4 prctl rt_sigaction \
+            rt_sigprocmask close_range lseek statx fstatfs futex uname process_vm_readv; do
+          for error in EPERM ENOMEM; do
+            ran=$(timeout -s KILL 20 strace -f -qq -o /dev/null -e trace=$call -e inject=$call:error=$error \
+              $tool run --notify -- $busybox sh -c 'read line </proc/meminfo; echo ran; exit 7' 2>/dev/null)
+            echo $? $ran $call $error
+          done
+        done";
+    let seen = shell(&container, script, &[("busybox", text(&busybox))]);
+    let lines: Vec<_> = seen.stdout.lines().collect();
+    assert_eq!(lines.len(), 36, "{seen:?}");
+    for line in lines {
+        let [status, ran, call, _] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{line}: {}", seen.stdout);
+        };
+        assert_eq!((status, ran), ("7", "ran"), "{call}: {}", seen.stdout);
+    }
+}
+
+/// The kernel refuses to pass the listener, because too many descriptors of the user are on their way. The program runs
+/// once, without `run`.
+#[test]
+fn a_listener_that_cannot_be_passed_is_not_used() {
+    needs_containers!();
+    let Some(busybox) = busybox() else { return };
+    let container = small();
+    let script = "setpriv --reuid 4322 --regid 4322 --clear-groups --inh-caps -all --bounding-set -all \
+        prlimit --nofile=200 python3 -c '
+import array, os, socket, sys
+null, pairs = os.open(\"/dev/null\", os.O_RDONLY), []
+try:
+    while len(pairs) < 40:
+        pairs.append(socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM))
+        pairs[-1][0].sendmsg([b\"x\"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array(\"i\", [null] * 25))])
+except OSError:
+    pass
+sys.exit(os.spawnv(os.P_WAIT, sys.argv[1], sys.argv[1:]))
+' $tool run --notify -- $busybox sh -c 'echo ran; head -n 1 /proc/meminfo >/dev/null && echo read; exit 7'; echo $?";
+    let seen = shell(&container, script, &[("busybox", text(&busybox))]);
+    assert_eq!(seen.stdout, "ran\nread\n7\n", "{seen:?}");
+    assert_eq!(
+        seen.stderr.matches("the server cannot be started").count(),
+        1,
+        "{seen:?}"
+    );
+}
+
+/// The guard is stopped as long as the program is, whoever stops and continues the program.
+#[test]
+fn the_guard_stops_and_continues_with_the_program() {
+    needs_containers!();
+    let Some(busybox) = busybox() else { return };
+    let container = small();
+    let script = "d=$(mktemp -d)
+        begin() {
+            rm -f $d/pid; timeout -s KILL 20 $tool run -- $busybox sh -c 'echo $$ >$0; exec sleep 2' $d/pid & run=$!
+            until [ -s $d/pid ]; do sleep 0.05; done; program=$(cat $d/pid)
+        }
+        begin; kill -STOP $program; kill -CONT $program; wait $run; echo $?
+        begin; kill -STOP $program; sleep 0.3; kill -9 $program; wait $run; echo $?
+        begin; for i in 1 2 3 4 5; do kill -STOP $program; sleep 0.0$i; kill -CONT $program; done; wait $run; echo $?
+        rm -r $d";
+    let seen = shell(&container, script, &[("busybox", text(&busybox))]);
+    assert_eq!(seen.stdout, "0\n137\n0\n", "{seen:?}");
+}
+
+/// What belongs to the process that became `proclens run` reaches the program: a timer, the value of a signal, and
+/// variables that name the process.
+#[test]
+fn the_program_inherits_what_belongs_to_its_process() {
+    needs_containers!();
+    let Some(busybox) = busybox() else { return };
+    let container = small();
+    let more = [("busybox", text(&busybox))];
+    let script = "python3 -c '
+import os, signal, sys
+signal.alarm(1)
+os.execv(sys.argv[1], sys.argv[1:])' $tool run -- $busybox sleep 5; echo $?
+        LISTEN_PID=$$ WATCHDOG_PID=1234567 \
+            exec $tool run --notify -- $busybox sh -c '[ $LISTEN_PID = $$ ] && echo same; echo $WATCHDOG_PID'";
+    let seen = shell(&container, script, &more);
+    assert_eq!(seen.stdout, "142\nsame\n1234567\n", "{seen:?}");
+    if support::program("strace").is_none() {
+        return skipped("no strace here");
+    }
+    let script = "d=$(mktemp -d)
+        strace -f -qq -e trace=none -e signal=usr1 -o $d/trace $tool run -- $busybox sh -c \
+            'trap \"exit 3\" USR1; echo $PPID >$0; while :; do sleep 0.05; done' $d/ready & run=$!
+        until [ -s $d/ready ]; do sleep 0.05; done
+        guard=$(awk '/^PPid:/ { print $2 }' /proc/$(cat $d/ready)/status)
+        /bin/kill -q 77 -s USR1 $guard; wait $run; echo $?
+        grep -o 'si_code=SI_QUEUE.*si_int=77' $d/trace | wc -l; rm -r $d";
+    let seen = shell(&container, script, &more);
+    assert_eq!(seen.stdout, "3\n1\n", "{seen:?}");
+}
+
+/// With RESOLVE_IN_ROOT an absolute path starts at the directory of the call.
+#[test]
+fn a_path_in_another_root_is_another_file() {
+    needs_containers!();
+    let container = small();
+    let script = "d=$(mktemp -d); mkdir $d/proc; echo inner >$d/proc/meminfo
+        $tool run --notify -- python3 -c '
+import ctypes, os, struct, sys
+directory = os.open(sys.argv[1], os.O_PATH)
+how = struct.pack(\"QQQ\", 0, 0, 0x10)
+file = ctypes.CDLL(None).syscall(437, directory, b\"/proc/meminfo\", how, 24)
+print(os.read(file, 100).decode().split(\"\\n\")[0])' $d; rm -r $d";
+    let seen = shell(&container, script, &[]);
+    assert_eq!(seen.stdout, "inner\n", "{seen:?}");
+}
+
 /// Whenever the server dies, no call fails and none hangs.
 #[test]
 fn a_killed_server_leaves_no_call_waiting() {

@@ -50,16 +50,14 @@ struct Message {
 const STARTED: u32 = 1;
 /// The command's process could not be created; the number is the errno.
 const NOT_STARTED: u32 = 2;
-/// The command was stopped.
-const STOPPED: u32 = 3;
 /// The command ended with this status, and none of its processes are left.
-const ENDED: u32 = 4;
+const ENDED: u32 = 3;
 /// The command ended with this status, and some of its processes are left.
-const ENDED_BEFORE_OTHERS: u32 = 5;
+const ENDED_BEFORE_OTHERS: u32 = 4;
 
 /// The command has ended with this status. The server says so before it waits for the command: after that
 /// wait only the server knows the status.
-const ENDING: u32 = 6;
+const ENDING: u32 = 5;
 
 /// The state that the command gets back: the caller's signal mask and handling of SIGCHLD, and whether this
 /// process was a subreaper before.
@@ -111,22 +109,28 @@ impl Caller {
 /// Runs the command to its end. Returns the exit status.
 pub fn supervise(job: &Job) -> c_int {
     let caller = Caller::take_over();
-    let made = Page::new().and_then(|page| Ok((page, socket_pair()?)));
-    let (page, (guards, servers)) = match made {
+    let made = Page::new().and_then(|page| {
+        let (guards, servers) = socket_pair()?;
+        let signals = all_signals()?;
+        leave_room_for_listener(&signals)?;
+        Ok((page, guards, servers, signals))
+    });
+    let (page, guards, servers, signals) = match made {
         Ok(made) => made,
         Err(errno) => {
             (job.warn)(FallbackReason::NoServer, errno);
             return caller.execute_alone(job);
         }
     };
+    let guard = sys::process_id() as c_int;
     match fork() {
         Err(errno) => {
             (job.warn)(FallbackReason::NoServer, errno);
             caller.execute_alone(job)
         }
         Ok(0) => {
-            drop(guards);
-            serve(job, &caller, page, servers)
+            drop((guards, signals));
+            serve(job, &caller, page, servers, guard)
         }
         Ok(server) => {
             drop(servers);
@@ -140,7 +144,7 @@ pub fn supervise(job: &Job) -> c_int {
                 ending: None,
                 server_stopped: false,
             };
-            guard.run(job, &caller)
+            guard.run(job, &caller, signals)
         }
     }
 }
@@ -149,8 +153,8 @@ pub fn supervise(job: &Job) -> c_int {
 static SERVER: OnceRef<'static, Server> = OnceRef::new();
 
 /// The server process: starts the command, handles the stopped calls of it and its descendants, and reaps
-/// them all.
-fn serve(job: &Job, caller: &Caller, page: &'static Page, control: Fd) -> ! {
+/// them all. `guard` is the process ID of the guard.
+fn serve(job: &Job, caller: &Caller, page: &'static Page, control: Fd, guard: c_int) -> ! {
     set_subreaper(true);
     let started = socket_pair().and_then(|(own, others)| {
         let command = start_command(&|| command(job, caller, page, [&control, &others]))?;
@@ -159,7 +163,7 @@ fn serve(job: &Job, caller: &Caller, page: &'static Page, control: Fd) -> ! {
     let (own, command) = match started {
         Ok(started) => started,
         Err(errno) => {
-            send(&control, NOT_STARTED, errno.0, None);
+            let _ = send(&control, NOT_STARTED, errno.0, None);
             exit(1);
         }
     };
@@ -196,40 +200,57 @@ fn serve(job: &Job, caller: &Caller, page: &'static Page, control: Fd) -> ! {
             exit(1);
         }
     }
+    let mut guard_is_stopped = false;
+    // The guard is stopped as long as the command is, so that a shell sees a stopped job. Only this process stops and
+    // continues the guard, so the signals arrive in the order of the events.
+    let mut stop_guard = |stop: bool| {
+        let signal = if stop { libc::SIGSTOP } else { libc::SIGCONT };
+        if guard_is_stopped != stop && sys::process::parent() as c_int == guard {
+            kill(guard, signal);
+        }
+        guard_is_stopped = stop;
+    };
     loop {
         let process = match look(command) {
             Ok((process, None)) => process,
             Ok((process, Some(status))) => {
-                send(&control, ENDING, status, None);
+                let _ = send(&control, ENDING, status, None);
                 process
             }
             Err(Errno(libc::EINTR)) => continue,
             // No process is left.
             Err(_) => exit(0),
         };
-        let Ok((_, status)) = wait(process, libc::WUNTRACED | libc::__WALL) else {
-            continue;
+        // The event may be over: a stopped process was continued.
+        let options = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED | libc::__WALL;
+        let status = match wait(process, options) {
+            Ok((0, _)) | Err(Errno(libc::EINTR)) => continue,
+            Ok((_, status)) => status,
+            // A seccomp filter forbids it. The guard handles the calls from here on.
+            Err(_) => exit(1),
         };
         if process != command {
             continue;
         }
-        if libc::WIFSTOPPED(status) {
-            send(&control, STOPPED, 0, None);
+        if libc::WIFSTOPPED(status) || libc::WIFCONTINUED(status) {
+            stop_guard(libc::WIFSTOPPED(status));
         } else {
             let others = reap_others();
             let kind = if others { ENDED_BEFORE_OTHERS } else { ENDED };
-            send(&control, kind, status, None);
+            let _ = send(&control, kind, status, None);
+            stop_guard(false);
             // A reader at the other end of the pipe waits for the end of the file.
             leave_standard_error();
         }
     }
 }
 
-/// Waits until a child has ended or was stopped, and leaves it to [`wait`]. Returns the child, and the status if it is
+/// Waits until a child has ended, was stopped or was continued, and leaves it to [`wait`]. Returns the child, and the status if it is
 /// `command` and has ended.
 fn look(command: c_int) -> Result<(c_int, Option<c_int>), Errno> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    let options = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::__WALL;
+    let events = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED;
+    let options = events | libc::WNOWAIT | libc::__WALL;
     // SAFETY: the kernel fills the structure, which is read only if it did.
     let (process, code, number) = unsafe {
         if libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) != 0 {
@@ -251,8 +272,12 @@ fn start_thread(slot: usize) -> Result<(), Errno> {
     /// Enough for the buffers of one read.
     const STACK: usize = 256 << 10;
     extern "C" fn work(slot: *mut c_void) -> *mut c_void {
-        if let Some(server) = SERVER.get() {
-            server.serve(slot.addr());
+        // If the server cannot go on, the guard handles the calls.
+        if SERVER
+            .get()
+            .is_some_and(|server| server.serve(slot.addr()).is_err())
+        {
+            exit(1);
         }
         null_mut()
     }
@@ -320,9 +345,16 @@ fn command(job: &Job, caller: &Caller, page: &Page, receivers: [&Fd; 2]) {
         page.set_killable(killable);
         listener
     });
-    for receiver in receivers {
+    let [guard, _] = receivers;
+    for receiver in receivers.into_iter().rev() {
         let listener = listener.as_ref().ok().map(Listener::raw);
-        send(receiver, STARTED, sys::process_id() as c_int, listener);
+        let sent = send(receiver, STARTED, sys::process_id() as c_int, listener);
+        // Without a process that handles them, the calls that the filter stops would fail. The kernel refuses to pass
+        // descriptors if too many of this user's are on their way (ETOOMANYREFS).
+        if let Err(errno) = sent {
+            let _ = send(guard, NOT_STARTED, errno.0, None);
+            exit(1);
+        }
     }
     if let Err(errno) = listener {
         (job.warn)(FallbackReason::NoNotification, errno);
@@ -345,12 +377,7 @@ struct Guard {
 }
 
 impl Guard {
-    fn run(mut self, job: &Job, caller: &Caller) -> c_int {
-        let Ok(signals) = all_signals() else {
-            // The server's first message has not been read, so the command can still run without a server.
-            kill(self.server, libc::SIGKILL);
-            return caller.execute_alone(job);
-        };
+    fn run(mut self, job: &Job, caller: &Caller, signals: Fd) -> c_int {
         // Do not leave the caller's session, directory and files before the command has started: if there
         // is no server, this process becomes the command.
         while self.command.is_none() {
@@ -359,6 +386,8 @@ impl Guard {
                     self.command = Some(message.number);
                     self.listener = listener.map(Listener::new);
                 }
+                // Nothing was executed: the process that executes sends STARTED before, and keeps its end of this
+                // socket until then.
                 other => {
                     let errno = other.map_or(0, |(message, _)| message.number);
                     let _ = wait(self.server, 0);
@@ -387,7 +416,6 @@ impl Guard {
                 continue;
             }
             match receive(&self.control).map(|(message, _)| (message.kind, message.number)) {
-                Some((STOPPED, _)) => kill(sys::process_id() as c_int, libc::SIGSTOP),
                 Some((ENDING, status)) => self.ending = Some(status),
                 Some((ENDED, status)) => return self.end(status, false),
                 Some((ENDED_BEFORE_OTHERS, status)) => return self.end(status, true),
@@ -456,12 +484,13 @@ impl Guard {
         if signal == libc::SIGCHLD {
             return self.reap();
         }
-        // A signal from the terminal has reached the command as well, because it is in the same process
-        // group.
-        if info.ssi_code <= 0
-            && let Some(command) = self.command
+        // The server continues this process when the command continues.
+        let is_servers = signal == libc::SIGCONT && info.ssi_pid as c_int == self.server;
+        if let Some(command) = self
+            .command
+            .filter(|_| is_for_command(&info) && !is_servers)
         {
-            kill(command, signal);
+            forward(command, &info);
         }
         None
     }
@@ -542,8 +571,7 @@ impl Guard {
             return code;
         }
         leave_standard_error();
-        // SAFETY: touches no memory.
-        unsafe { libc::setsid() };
+        leave_session();
         self.server_stopped = false;
         while self.listener.is_some() {
             let [_, message, stopped] = self.poll(None);
@@ -558,14 +586,41 @@ impl Guard {
     }
 }
 
+/// True if a signal that the guard received is meant for the command, because it does not get the signal itself. What
+/// the terminal sends reaches the whole process group, so the command too. The kernel sends other signals to the guard
+/// alone: a timer that was set before the guard started (`alarm`), for example.
+fn is_for_command(info: &libc::signalfd_siginfo) -> bool {
+    info.ssi_code <= 0
+        || matches!(
+            info.ssi_signo as c_int,
+            libc::SIGALRM | libc::SIGVTALRM | libc::SIGPROF | libc::SIGXCPU | libc::SIGIO
+        )
+}
+
+/// Sends the command a signal that the guard received, with the value of `sigqueue(3)` if it has one.
+fn forward(command: c_int, info: &libc::signalfd_siginfo) {
+    let signal = info.ssi_signo as c_int;
+    if info.ssi_code == libc::SI_QUEUE {
+        let sival_ptr = without_provenance_mut(info.ssi_ptr as usize);
+        // SAFETY: the value is passed on as it is.
+        unsafe { libc::sigqueue(command, signal, libc::sigval { sival_ptr }) };
+    } else {
+        kill(command, signal);
+    }
+}
+
 /// Leaves the caller's session and directory, and closes its files. A daemon below may outlive them.
 fn leave_caller(kept: &[&Fd]) {
+    leave_session();
+    leave_files(kept);
+}
+
+fn leave_session() {
     // SAFETY: touches no memory, reads one string.
     unsafe {
         libc::setsid();
         libc::chdir(c"/".as_ptr());
     }
-    leave_files(kept);
 }
 
 /// Closes all descriptors except standard error and `kept`. Otherwise the reader at the other end of a pipe
@@ -684,11 +739,33 @@ fn socket_pair() -> Result<(Fd, Fd), Errno> {
     Ok((above_standard(one)?, above_standard(other)?))
 }
 
+/// Fails if the process cannot have as many descriptors as guard and server open until they have the listener. A
+/// descriptor that cannot be received is lost, and with the last one of the listener each call that the filter stops
+/// would fail.
+fn leave_room_for_listener(last: &Fd) -> Result<(), Errno> {
+    const MORE: c_int = 8;
+    // SAFETY: touches no memory.
+    match unsafe {
+        libc::fcntl(
+            last.raw(),
+            libc::F_DUPFD_CLOEXEC,
+            last.raw().saturating_add(MORE),
+        )
+    } {
+        -1 => Err(last_error()),
+        fd => {
+            // SAFETY: a new descriptor.
+            drop(unsafe { Fd::from_raw(fd) });
+            Ok(())
+        }
+    }
+}
+
 /// Buffer for one descriptor in a message.
 #[repr(C, align(8))]
 struct Control([u8; 32]);
 
-fn send(socket: &Fd, kind: u32, number: c_int, file: Option<c_int>) {
+fn send(socket: &Fd, kind: u32, number: c_int, file: Option<c_int>) -> Result<(), Errno> {
     let mut message = Message { kind, number };
     let mut piece = libc::iovec {
         iov_base: (&raw mut message).cast(),
@@ -710,7 +787,10 @@ fn send(socket: &Fd, kind: u32, number: c_int, file: Option<c_int>) {
             (*first).cmsg_len = libc::CMSG_LEN(size_of::<c_int>() as u32) as _;
             libc::CMSG_DATA(first).cast::<c_int>().write_unaligned(file);
         }
-        libc::sendmsg(socket.raw(), &header, libc::MSG_NOSIGNAL);
+        match libc::sendmsg(socket.raw(), &header, libc::MSG_NOSIGNAL) {
+            -1 => Err(last_error()),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -83,10 +83,11 @@ impl Drop for Work<'_> {
 }
 
 impl Server {
-    /// Handles calls with slot number `slot`, until no process has the filter any more.
-    pub fn serve(&self, slot: usize) {
+    /// Handles calls with slot number `slot`, until no process has the filter any more. Fails if the kernel passes no
+    /// calls although processes have the filter, because another filter forbids it.
+    pub fn serve(&self, slot: usize) -> Result<(), Errno> {
         let Some(slot) = self.page.slots().get(slot) else {
-            return;
+            return Ok(());
         };
         self.threads.fetch_add(1, Ordering::Relaxed);
         let mut locked = Some(self.receiving.take());
@@ -103,7 +104,8 @@ impl Server {
                 Err(Errno(libc::EINTR)) => {}
                 // The caller has ended, and perhaps all processes with the filter have.
                 Err(Errno(libc::ENOENT)) if !self.listener.has_hung_up() => {}
-                Err(_) => return,
+                Err(_) if self.listener.has_hung_up() => return Ok(()),
+                Err(errno) => return Err(errno),
             }
         }
     }
@@ -149,7 +151,8 @@ impl Server {
                 }
                 // Unlike `open`, this call fails if a flag is unknown, or if there is a mode without O_CREAT.
                 let [flags, mode, resolve] = words(&how);
-                if flags & !KNOWN_FLAGS != 0 || mode != 0 {
+                // An absolute path starts at `dir` with the last flag, and at the caller's root without.
+                if flags & !KNOWN_FLAGS != 0 || mode != 0 || resolve & libc::RESOLVE_IN_ROOT != 0 {
                     return None;
                 }
                 self.open(stop, locked, a as c_int, b, flags as c_int, resolve)
@@ -553,21 +556,8 @@ fn find_open_to_all(root: &Fd, path: &CStr, flags: c_int) -> Option<Fd> {
 
 fn open_below(base: &Fd, path: &CStr, flags: c_int, resolve: u64) -> Option<Fd> {
     // With O_NOFOLLOW, the result can be a link. The file system of a link of the caller's is not /proc.
-    let flags = libc::O_PATH | libc::O_CLOEXEC | flags & libc::O_NOFOLLOW;
-    // `struct open_how`: flags, mode, resolve.
-    let how = [flags as u64, 0, resolve];
-    let arguments = [
-        base.raw() as usize,
-        path.as_ptr() as usize,
-        how.as_ptr() as usize,
-        size_of_val(&how),
-        0,
-        0,
-    ];
-    // SAFETY: the kernel reads the path, which ends with its NUL, and `how`.
-    let file = unsafe { sys::call(libc::SYS_openat2, arguments) };
-    // SAFETY: a new descriptor.
-    file.ok().map(|fd| unsafe { Fd::from_raw(fd as c_int) })
+    let flags = libc::O_PATH | flags & libc::O_NOFOLLOW;
+    sys::open_below(base, path, flags, resolve).ok()
 }
 
 /// True if `file` is the `stat` of a process or thread.

@@ -201,9 +201,15 @@ pub fn open_regular(path: &CStr) -> Result<Fd, Errno> {
 /// As [`open_regular`], below the directory `root`. Resolves the path as a process with that root would, so
 /// no symbolic link leads out of it (`RESOLVE_IN_ROOT` of `openat2(2)`, Linux 5.6).
 pub fn open_regular_below(root: &Fd, path: &CStr) -> Result<Fd, Errno> {
-    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+    regular(open_below(root, path, flags, libc::RESOLVE_IN_ROOT)?)
+}
+
+/// `openat2(2)` (Linux 5.6) without O_CREAT. The new descriptor is closed by exec. `resolve` consists of the flags
+/// `RESOLVE_...`.
+pub fn open_below(root: &Fd, path: &CStr, flags: c_int, resolve: u64) -> Result<Fd, Errno> {
     // `struct open_how`: flags, mode, resolve.
-    let how = [flags as u64, 0, libc::RESOLVE_IN_ROOT];
+    let how = [(flags | libc::O_CLOEXEC) as u64, 0, resolve];
     // SAFETY: the kernel reads the path, which ends with its NUL, and `how`, with the size that it is passed.
     let file = unsafe {
         call!(
@@ -214,7 +220,7 @@ pub fn open_regular_below(root: &Fd, path: &CStr) -> Result<Fd, Errno> {
             size_of_val(&how)
         )
     };
-    regular(file.map(Fd::new)?)
+    file.map(Fd::new)
 }
 
 fn regular(file: Fd) -> Result<Fd, Errno> {

@@ -20,7 +20,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::ptr::null;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The way in which a program sees the container.
@@ -87,6 +87,7 @@ pub fn run(notify: bool, command: &[OsString]) -> u8 {
         warn(FallbackReason::NoNotification, Errno(libc::ENOSYS));
         return execute(command) as u8;
     }
+    STARTED_AS.store(std::process::id(), Ordering::Relaxed);
     let job = Job {
         settings: || SETTINGS.get().unwrap_or(&Settings::DEFAULT),
         load_was_read,
@@ -226,6 +227,7 @@ fn print_line(what: &str) {
 
 /// Becomes the command. Returns only on failure, with the exit status.
 fn execute(command: &[OsString]) -> i32 {
+    name_process_in_environment();
     let words: Vec<_> = command
         .iter()
         .map(|word| CString::new(word.clone().into_vec()).unwrap_or_default())
@@ -244,6 +246,22 @@ fn execute(command: &[OsString]) -> i32 {
     match error.kind() {
         io::ErrorKind::NotFound => NOT_FOUND.into(),
         _ => NOT_EXECUTABLE.into(),
+    }
+}
+
+/// The ID of the process that was started as `proclens run`; 0 if that process becomes the command itself.
+static STARTED_AS: AtomicU32 = AtomicU32::new(0);
+
+/// Changes the variables that are valid for one process only, so that the command accepts them: the sockets that
+/// systemd passes (`sd_listen_fds(3)`) and its watchdog (`sd_watchdog_enabled(3)`).
+fn name_process_in_environment() {
+    let started = STARTED_AS.load(Ordering::Relaxed);
+    for name in ["LISTEN_PID", "WATCHDOG_PID"] {
+        let value = std::env::var(name).ok();
+        if value.is_some_and(|value| value.parse() == Ok(started)) {
+            // SAFETY: this process has one thread.
+            unsafe { std::env::set_var(name, std::process::id().to_string()) };
+        }
     }
 }
 
