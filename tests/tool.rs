@@ -1732,6 +1732,46 @@ fn install_into_the_root_of_a_running_process() {
     assert!(!preload.exists());
 }
 
+/// The mode of a file.
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+/// A sampler is an exec of the library. The preload file stays the administrator's.
+#[test]
+fn install_makes_the_library_executable() {
+    let root = Root::of(DEBIAN);
+    let install = || {
+        let out = printed(root.install(&[]));
+        let (_, path) = line(&out, "installed ").split_once(' ').unwrap();
+        PathBuf::from(path)
+    };
+    let library = install();
+    let preload = root.path().join("etc/ld.so.preload");
+    assert_eq!((mode(&library), mode(&preload)), (0o755, 0o644));
+    fs::set_permissions(&library, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(&preload, fs::Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(install(), library);
+    assert_eq!((mode(&library), mode(&preload)), (0o755, 0o640));
+}
+
+#[test]
+fn check_notes_a_library_that_cannot_be_executed() {
+    let directory = tempfile::tempdir().unwrap();
+    let copy = directory.path().join("libproclens.so");
+    fs::copy(library(), &copy).unwrap();
+    for (mode, noted) in [(0o755, false), (0o644, true)] {
+        fs::set_permissions(&copy, fs::Permissions::from_mode(mode)).unwrap();
+        let mut check = Command::new(TOOL);
+        let output = with_no_settings(check.arg("check"))
+            .env("LD_PRELOAD", &copy)
+            .output()
+            .unwrap();
+        let out = text(&output.stdout);
+        assert_eq!(out.contains("cannot be executed"), noted, "{out}");
+    }
+}
+
 #[test]
 fn install_keeps_other_preloads() {
     let root = Root::of(DEBIAN);
@@ -2040,7 +2080,7 @@ fn musl_reads_no_preload_file_and_install_notes_it() {
         out.contains("ENV LD_PRELOAD=/usr/lib/libproclens.so"),
         "{out}"
     );
-    assert!(root.path().join("usr/lib/libproclens.so").is_file());
+    assert_eq!(mode(&root.path().join("usr/lib/libproclens.so")), 0o755);
     assert!(!root.path().join("etc/ld.so.preload").exists());
     // The tool beside it does not make it a package's.
     fs::copy(TOOL, root.path().join("usr/bin/proclens")).unwrap();

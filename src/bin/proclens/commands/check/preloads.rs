@@ -7,6 +7,7 @@ use crate::inspect::elf::{self, File};
 use crate::inspect::processes;
 use crate::inspect::regular::{self, LONGEST_TEXT};
 use proclens::runtime::config::EVERYONES_PRELOAD;
+use rustix::fs::{Access, access};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -68,10 +69,17 @@ fn named_library(by: &str, path: &str, absent: &str, findings: &mut Findings) {
             } else if !readable {
                 findings.problem(
                     format!("{by} names {path}, which some users may not read"),
-                    format!("chmod 644 {}", quoted(&path)),
+                    format!("chmod 755 {}", quoted(&path)),
                 );
             } else {
                 findings.good(format!("{by} names {path}: a library for this machine"));
+                // The dynamic linker can do without this right, the start of a sampler cannot.
+                if access(&path, Access::EXEC_OK).is_err() {
+                    findings.note(
+                        format!("{path} cannot be executed, so no program can start a sampler: load averages are extrapolated"),
+                        "give it mode 755",
+                    );
+                }
             }
         }
         Some((path, _)) => findings.problem(

@@ -178,18 +178,19 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// Writes the file beside its place and renames it, so that no reader ever sees a part of it. It belongs
-    /// to the user of this process, and every user may read it.
+    /// Writes the library beside its place and renames it, so that no reader ever sees a part of it. It belongs
+    /// to the user of this process. Every user may execute it, because the sampler is an exec of the library.
     pub fn put(root: &Root, path: &Path, bytes: &[u8]) -> Result<Placed> {
-        Placed::write(root, path, bytes, false)
+        Placed::write(root, path, bytes, 0o755, false)
     }
 
-    /// As [`Placed::put`], for a file of the administrator: a file that exists keeps its owner and its mode.
+    /// As [`Placed::put`], for a text of the administrator: a file that exists keeps its owner and its mode.
     pub fn edit(root: &Root, path: &Path, bytes: &[u8]) -> Result<Placed> {
-        Placed::write(root, path, bytes, true)
+        Placed::write(root, path, bytes, 0o644, true)
     }
 
-    fn write(root: &Root, path: &Path, bytes: &[u8], keeps: bool) -> Result<Placed> {
+    /// `mode` is that of a file that does not keep its own.
+    fn write(root: &Root, path: &Path, bytes: &[u8], mode: u32, keeps: bool) -> Result<Placed> {
         let path = root.resolve(path)?;
         let directory = path.parent().unwrap_or(&root.reach);
         let refused = |error: io::Error| root.refused(&path, &error);
@@ -202,7 +203,7 @@ impl Placed {
                 // Who may not give files away keeps the file, as with `sed -i`.
                 let _ = fchown(file.as_file(), Some(like.uid()), Some(like.gid()));
             }
-            let mode = like.map_or(0o644, |like| like.mode() & 0o7777);
+            let mode = like.map_or(mode, |like| like.mode() & 0o7777);
             file.as_file()
                 .set_permissions(fs::Permissions::from_mode(mode))?;
             file.as_file().sync_all()?;
