@@ -254,6 +254,33 @@ fn bad_clients_delay_no_other_client() {
     assert!(threads <= 70, "{threads} threads");
 }
 
+/// `--textfile` follows a link to a file, refuses what is no file, and writes for every reader.
+#[test]
+fn a_text_file_replaces_only_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = "cd $1; mkdir sub; : >sub/real; ln -s sub/real link; ln -s sub/new dangling; ln -s loop loop
+        mkfifo fifo; mknod device c 1 3; umask 077
+        for name in fifo device sub loop link dangling plain; do \"$2\" metrics --textfile $name 2>&1; done
+        stat -c '%n %F %a' fifo device link dangling | sed 's/ [0-9]*$//'; stat -c '%n %a' sub/real sub/new plain
+        grep -c EOF sub/real; grep -l proclens_cpus sub/real sub/new plain; ls -A . sub | grep proclens-";
+    let output = Command::new("sh")
+        .args(["-c", script, "sh"])
+        .args([directory.path().as_os_str(), OsStr::new(TOOL)])
+        .output()
+        .unwrap();
+    let remedy =
+        "not a regular file: name another path, or print to standard output without --textfile";
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!(
+            "proclens: fifo: is a FIFO, {remedy}\nproclens: device: is a device, {remedy}\n\
+             proclens: sub: is a directory, {remedy}\nproclens: loop: too many levels of symbolic links\n\
+             fifo fifo\ndevice character special file\nlink symbolic link\ndangling symbolic link\n\
+             sub/real 644\nsub/new 644\nplain 644\n0\nsub/real\nsub/new\nplain\n"
+        )
+    );
+}
+
 /// After a directory that cannot be written, a full disk or a signal, there is one line of error and no partial
 /// file.
 #[test]

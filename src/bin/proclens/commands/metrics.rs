@@ -14,9 +14,11 @@ use proclens::values::Swap;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
-use std::io::Write;
+use std::fs;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -80,15 +82,42 @@ impl Scope {
     }
 }
 
-/// Writes `text` beside `path` and renames it, so that no reader sees a part of it. A signal that ends this
+/// The regular file, or the free place, to which `path` leads. A rename would replace a symbolic link, a FIFO
+/// or a device.
+fn place(path: &Path) -> Result<PathBuf> {
+    let refused = |error: io::Error| Failure::of_file(path, &error);
+    let what = match fs::metadata(path).map(|status| status.file_type()) {
+        Ok(kind) if kind.is_file() => return path.canonicalize().map_err(refused),
+        Ok(kind) if kind.is_dir() => "a directory",
+        Ok(kind) if kind.is_fifo() => "a FIFO",
+        Ok(kind) if kind.is_socket() => "a socket",
+        Ok(_) => "a device",
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut place = path.to_owned();
+            // The kernel has followed all links to the place of the missing file, so they end.
+            while let Ok(target) = fs::read_link(&place) {
+                place.pop();
+                place.push(target);
+            }
+            return Ok(place);
+        }
+        Err(error) => return Err(refused(error)),
+    };
+    Err(Failure::new(
+        format_args!("{}: is {what}, not a regular file", path.display()),
+        "name another path, or print to standard output without --textfile",
+    ))
+}
+
+/// Writes `text` beside the file and renames it, so that no reader sees a part of it. A signal that ends this
 /// program waits until the file is in its place: no temporary file stays.
 fn replace(path: &Path, text: &str) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let directory = match path.parent() {
+    let place = place(path)?;
+    let directory = match place.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let refused = |error: &std::io::Error| Failure::of_file(path, error);
+    let refused = |error: &io::Error| Failure::of_file(path, error);
     let ignored = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT, SIGHUP] {
         // Without the handler a temporary file may stay, which is no reason to fail.
@@ -96,14 +125,18 @@ fn replace(path: &Path, text: &str) -> Result<()> {
     }
     let mut file = tempfile::Builder::new()
         .prefix(".proclens-")
-        .permissions(std::fs::Permissions::from_mode(0o644))
         .tempfile_in(directory)
         .map_err(|error| refused(&error))?;
     file.write_all(text.as_bytes())
         // A file system may report only now that it is full.
         .and_then(|()| file.as_file().sync_data())
+        // Whatever the umask: the collector may run as another user.
+        .and_then(|()| {
+            let mode = fs::Permissions::from_mode(0o644);
+            file.as_file().set_permissions(mode)
+        })
         .map_err(|error| refused(&error))?;
-    file.persist(path).map_err(|error| refused(&error.error))?;
+    file.persist(place).map_err(|error| refused(&error.error))?;
     Ok(())
 }
 
