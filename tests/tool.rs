@@ -1222,6 +1222,55 @@ fn check_follows_a_link_to_the_program() {
     );
 }
 
+/// `check` runs the dynamic linker of this machine, by whatever path, and no other file that a program names as its
+/// interpreter.
+#[test]
+fn check_runs_only_the_dynamic_linker_of_this_machine() {
+    let directory = tempfile::tempdir_in("/tmp").unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let cat = fs::read("/bin/cat").unwrap();
+    let starts: [&[u8]; 2] = [
+        b"/lib64/ld-linux-x86-64.so.2\0",
+        b"/lib/ld-linux-aarch64.so.1\0",
+    ];
+    let Some((at, linker)) = starts.iter().find_map(|linker| {
+        let at = cat.windows(linker.len()).position(|part| part == *linker)?;
+        Some((at, OsStr::from_bytes(&linker[..linker.len() - 1])))
+    }) else {
+        return support::skipped("cat has an unusual dynamic linker");
+    };
+    let mut other = cat;
+    let mut name = path("ld").into_os_string().into_encoded_bytes();
+    name.resize(linker.len(), 0);
+    other[at..at + name.len()].copy_from_slice(&name);
+    fs::write(path("cat"), other).unwrap();
+    fs::set_permissions(path("cat"), fs::Permissions::from_mode(0o755)).unwrap();
+    let check = || {
+        let mut check = Command::new(TOOL);
+        with_no_settings(check.arg("check").arg("--").arg(path("cat")))
+            .env("LD_PRELOAD", library())
+            .output()
+            .unwrap()
+    };
+
+    fs::write(
+        path("ld"),
+        format!("#!/bin/sh\n: >{}\n", path("ran").display()),
+    )
+    .unwrap();
+    fs::set_permissions(path("ld"), fs::Permissions::from_mode(0o755)).unwrap();
+    let output = check();
+    let out = text(&output.stdout);
+    assert!(!path("ran").exists(), "{out}");
+    assert!(out.contains("not this machine's dynamic linker"), "{out}");
+    assert_eq!(output.status.code(), Some(1), "{out}");
+
+    fs::remove_file(path("ld")).unwrap();
+    std::os::unix::fs::symlink(linker, path("ld")).unwrap();
+    let out = printed(check());
+    assert!(out.contains("/ld loads "), "{out}");
+}
+
 /// For a program that opens a ring for each CPU, `check` prints a note and the remedy.
 #[test]
 fn check_notes_programs_that_watch_cpus() {

@@ -13,5 +13,6 @@ pub mod regular;
 pub mod report;
 pub mod sources;
 pub mod target;
+pub mod timed;
 pub mod usage;
 pub mod view;

@@ -5,13 +5,14 @@ use super::preloads::{preload_text, preload_variable};
 use crate::commands::install::{LIBRARY, PRELOAD, paths_in_preload};
 use crate::inspect::elf::{self, Elf, File, Libc};
 use crate::inspect::sources::Sources;
+use crate::inspect::timed;
 use crate::output::failure::Result;
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// The file that runs (a script's interpreter), if the dynamic linker loads the library into it.
 pub(super) fn program_file(
@@ -153,14 +154,23 @@ fn dynamic_program(path: &Path, elf: &Elf, findings: &mut Findings) -> bool {
             return false;
         }
     }
+    // `check` must not run a file that the program names as it likes.
+    if !is_dynamic_linker(interpreter) {
+        findings.problem(
+            format!(
+                "{name} is loaded by {}, which is not this machine's dynamic linker and is not run for this check: whether it loads the library is unknown",
+                interpreter.display()
+            ),
+            "start the program, then use `proclens check --pid N`",
+        );
+        return false;
+    }
     // The linker finds `$ORIGIN` in the path that it is given. The kernel gives it the file behind all links
     // (`/usr/bin/java`).
-    let listed = Command::new(interpreter)
-        .arg("--list")
-        .arg(path.canonicalize().as_deref().unwrap_or(path))
-        .stdin(Stdio::null())
-        .output();
-    let (text, complaint) = match listed {
+    let mut list = Command::new(interpreter);
+    list.arg("--list")
+        .arg(path.canonicalize().as_deref().unwrap_or(path));
+    let (text, complaint) = match timed::output(&mut list, || false) {
         Ok(output) => (
             String::from_utf8_lossy(&output.stdout).into_owned(),
             String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -201,6 +211,30 @@ fn dynamic_program(path: &Path, elf: &Elf, findings: &mut Findings) -> bool {
             false
         }
     }
+}
+
+/// The paths of dynamic linkers that the ABIs of the processors and musl define.
+const DYNAMIC_LINKERS: [&str; 4] = [
+    "/lib64/ld-linux-x86-64.so.2",
+    "/lib/ld-linux-aarch64.so.1",
+    "/lib/ld-musl-x86_64.so.1",
+    "/lib/ld-musl-aarch64.so.1",
+];
+
+/// True for a dynamic linker of this machine, by any path: one at a usual place, or that of the shell (NixOS
+/// has it elsewhere).
+fn is_dynamic_linker(interpreter: &Path) -> bool {
+    let of_shell = match elf::read(Path::new("/bin/sh")) {
+        Ok(File::Elf(shell)) => shell.interpreter,
+        _ => None,
+    };
+    let usual = DYNAMIC_LINKERS.map(PathBuf::from);
+    let real = interpreter.canonicalize().ok();
+    real.is_some()
+        && usual
+            .into_iter()
+            .chain(of_shell)
+            .any(|linker| linker.canonicalize().ok() == real)
 }
 
 /// True if the program calls `bpf` or `perf_event_open`. `libraries` is the output of `ld.so --list`. True

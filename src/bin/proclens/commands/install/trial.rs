@@ -3,20 +3,18 @@
 use super::preload_file::LIBRARY;
 use super::root::Root;
 use crate::inspect::elf::{self, Elf, File, Libc};
+use crate::inspect::timed;
 use crate::output::failure::{Failure, Result, reason};
 use proclens::sys::process::effective_user;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
-use std::time::{Duration, Instant};
 
 type Arguments = &'static [&'static str];
 
@@ -30,9 +28,6 @@ const PROGRAMS: [(&str, Arguments); 7] = [
     ("/bin/cat", &["/dev/null"]),
     ("/bin/bash", &["-c", ":"]),
 ];
-
-/// Time limit for a program that does nothing, long enough for a busy machine.
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// A program of the root to try the library with.
 pub struct Trial {
@@ -231,9 +226,6 @@ fn command<'a>(
     command
         .args(arguments)
         .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         // Ctrl-C reaches only this process, which then ends the program.
         .process_group(0);
     if let Some(preload) = preload {
@@ -249,48 +241,5 @@ fn command<'a>(
             });
         }
     }
-    let started = Instant::now();
-    let late = || io::Error::other(format!("does not end within {} s", LIMIT.as_secs()));
-    let mut child = command.spawn()?;
-    let stdout = child.stdout.take().map(read_beside);
-    let stderr = child.stderr.take().map(read_beside);
-    let status = loop {
-        let end = if signals.came() {
-            io::Error::other("interrupted")
-        } else if let Some(status) = child.try_wait()? {
-            break status;
-        } else if started.elapsed() > LIMIT {
-            late()
-        } else {
-            thread::sleep(Duration::from_millis(5));
-            continue;
-        };
-        child.kill()?;
-        child.wait()?;
-        return Err(end);
-    };
-    // A process that the program left behind may keep its output open.
-    let all = |pipe: Option<Receiver<Vec<u8>>>| {
-        let left = LIMIT.saturating_sub(started.elapsed());
-        pipe.map_or(Ok(Vec::new()), |pipe| pipe.recv_timeout(left))
-            .map_err(|_| late())
-    };
-    Ok(Output {
-        status,
-        stdout: all(stdout)?,
-        stderr: all(stderr)?,
-    })
-}
-
-/// Reads all of `pipe` in a thread of its own, so that a program with much output does not block.
-fn read_beside(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if pipe.read_to_end(&mut bytes).is_ok() {
-            // The receiver may be gone if the program took too long.
-            let _ = sender.send(bytes);
-        }
-    });
-    receiver
+    timed::output(&mut command, || signals.came())
 }
