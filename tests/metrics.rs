@@ -608,6 +608,17 @@ fn install_copies_library_and_tool_into_a_directory() {
         names.sort();
         assert_eq!(names, ["libproclens.so", "proclens"]);
     }
+    // An init container's umask does not keep the library from the other containers.
+    fs::remove_dir_all(&directory).unwrap();
+    let script = "umask 077; exec \"$1\" install --to \"$2\" --lib \"$3\"";
+    let output = Command::new("sh")
+        .args(["-c", script, "sh", TOOL])
+        .args([&directory, &library])
+        .output()
+        .unwrap();
+    text(&output);
+    let mode = fs::metadata(&directory).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o755);
     let copied = directory.join("libproclens.so");
     assert_eq!(fs::read(&copied).unwrap(), fs::read(library).unwrap());
     assert_eq!(

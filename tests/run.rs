@@ -1390,6 +1390,36 @@ END
     );
 }
 
+/// The export ends with its parent, not with the parent's thread that started it. Other users can read it whatever
+/// the umask is.
+#[test]
+fn an_export_outlives_the_thread_that_started_it() {
+    needs_containers!();
+    let script = "umask 077; exec python3 - $tool $(mktemp -u /run/export-XXXXXX)/below <<'END'
+import os, subprocess, sys, threading, time
+tool, directory = sys.argv[1:]
+def until(true):
+    end = time.monotonic() + 10
+    while not true() and time.monotonic() < end: time.sleep(0.05)
+    return true()
+child = []
+starter = threading.Thread(target=lambda: child.append(subprocess.Popen([tool, 'export', directory])))
+starter.start()
+starter.join()
+meminfo = directory + '/proc/meminfo'
+until(lambda: os.path.exists(meminfo))
+time.sleep(1.5)
+print(child[0].poll())
+paths = [os.path.dirname(directory), directory, directory + '/proc', directory + '/sys/devices', meminfo]
+print(*[oct(os.stat(path).st_mode & 0o777) if os.path.exists(path) else None for path in paths])
+child[0].terminate()
+child[0].wait()
+os.rmdir(os.path.dirname(directory))
+END";
+    let seen = shell(&small(), script, &[]).text();
+    assert_eq!(seen, "None\n0o755 0o755 0o755 0o755 0o644\n");
+}
+
 /// Shell functions for tests of the export.
 const EXPORTS: &str = "
     until_true() { i=0; until eval \"$1\"; do [ $((i += 1)) -lt 200 ] || { echo \"never: $1\"; return; }; sleep 0.05; done; }

@@ -3,6 +3,7 @@
 
 mod directory;
 
+use crate::commands::install::set_usual_umask;
 use crate::inspect::sources::Sources;
 use crate::inspect::target::Target;
 use crate::inspect::view::View;
@@ -39,11 +40,12 @@ pub fn run(directory: &Path, every: Duration) -> Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .map_err(|error| Failure::new("signals", reason(&error)))?;
     }
-    let parent = end_with_parent();
+    set_usual_umask();
+    let parent = parent();
     let sources = Sources::own();
     let settings = sources.settings();
     let export = Export::new(directory)?;
-    let goes_on = || !stop.load(Ordering::Relaxed) && is_parent(parent);
+    let goes_on = || !stop.load(Ordering::Relaxed) && self::parent() == parent;
     let done = export.keep_current(&settings, every, goes_on);
     export.remove();
     done
@@ -66,18 +68,11 @@ fn sleep(time: Duration) {
     unsafe { libc::nanosleep(&time, std::ptr::null_mut()) };
 }
 
-/// Requests SIGTERM for the end of the parent. Returns the parent's process ID.
-fn end_with_parent() -> libc::pid_t {
+/// The parent's process ID. It changes when the parent ends. PR_SET_PDEATHSIG would send a signal too early,
+/// at the end of the parent's thread that started this program.
+fn parent() -> libc::pid_t {
     // SAFETY: touches no memory.
-    unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM, 0, 0, 0);
-        libc::getppid()
-    }
-}
-
-fn is_parent(parent: libc::pid_t) -> bool {
-    // SAFETY: touches no memory.
-    unsafe { libc::getppid() == parent }
+    unsafe { libc::getppid() }
 }
 
 struct Export {

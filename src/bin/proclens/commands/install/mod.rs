@@ -13,6 +13,7 @@ use crate::inspect::elf::{self, File, Libc};
 use crate::inspect::regular::{self, LARGEST_LIBRARY, LONGEST_TEXT};
 use crate::output::failure::{Failure, Result};
 use crate::output::style::{GOOD, WARNING};
+pub use copy::set_usual_umask;
 pub use preload_file::{LIBRARY, LIBS, PRELOAD, paths_in_preload, quoted};
 use preload_file::{LINE, MUSL, with_line, without_line};
 use root::{Placed, Root};
