@@ -1375,8 +1375,14 @@ fn watch_draws_a_page_on_a_terminal() {
 /// A signal that ends `watch` also restores the terminal.
 #[test]
 fn a_signal_restores_the_terminal() {
+    for signal in ["TERM", "HUP", "INT", "QUIT"] {
+        ended_by(signal);
+    }
+}
+
+fn ended_by(signal: &str) {
     let watch = format!(
-        "(sleep 2; kill -TERM $$) & exec {} watch --interval 60",
+        "(sleep 2; kill -{signal} $$; sleep 2; kill -KILL $$ 2>&-) & exec {} watch --interval 60",
         support::plain(Path::new(TOOL)).display()
     );
     let output = Command::new("script")
@@ -1392,7 +1398,7 @@ fn a_signal_restores_the_terminal() {
         .output()
         .unwrap();
     let page = text(&output.stdout);
-    let (page, after) = page.split_once("\x1b[?1049l").expect(&page);
+    let (page, after) = page.split_once("\x1b[?1049l").expect(signal);
     assert!(page.contains("\x1b[?1049h"), "{page:?}");
     assert!(page.contains("\x1b[?25h"), "{page:?}");
     assert!(

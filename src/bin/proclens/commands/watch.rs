@@ -16,7 +16,7 @@ use proclens::cgroup::kernel::Kernel;
 use proclens::cgroup::locate::Controller;
 use proclens::error::ErrorKind;
 use proclens::sys::Errno;
-use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 use std::ffi::CString;
@@ -163,7 +163,7 @@ impl Screen {
     pub(super) fn enter() -> Result<Screen> {
         let screen = Screen;
         let enter = || {
-            let mut signals = Signals::new([SIGTERM, SIGHUP])?;
+            let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
             std::thread::spawn(move || {
                 for signal in signals.forever() {
                     // The other thread owns standard output.
