@@ -1309,6 +1309,42 @@ fn check_notes_programs_that_watch_cpus() {
     }
 }
 
+/// What passes through `inject` keeps each byte, and the value of each number.
+#[test]
+fn inject_keeps_control_characters_and_numbers() {
+    let inject = |image: &str, input: &str| {
+        let mut child = Command::new(TOOL)
+            .args(["inject", "--image", image])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A refused image ends the program before it reads.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    };
+    let other = "kind: ConfigMap\ndata: {a: \"x\x7f\x1b[1my\"}\n";
+    assert_eq!(printed(inject("i", other)), other);
+    let pod = "{\"kind\":\"Pod\",\"a\":\"\x7f\",\"numbers\":[12345678901234567890123,0.30000000000000000004,1E2],\
+        \"spec\":{\"containers\":[{\"name\":\"a\"}]}}";
+    let out = printed(inject("i", pod));
+    assert!(out.contains("LD_PRELOAD"), "{out}");
+    for kept in [
+        "\"\x7f\"",
+        "12345678901234567890123,",
+        "0.30000000000000000004,",
+        "1e+2\n",
+    ] {
+        assert!(out.contains(kept), "{kept:?} in {out}");
+    }
+    for image in ["", " ", "A B", "a\nb"] {
+        let refused = inject(image, other);
+        assert_eq!(refused.status.code(), Some(2), "{image:?}");
+        assert!(text(&refused.stderr).contains("--image"), "{image:?}");
+    }
+}
+
 #[test]
 fn env_is_for_eval_and_keeps_variables_that_are_set() {
     let out = in_container(

@@ -178,7 +178,7 @@ pub enum Command {
     )]
     Inject {
         /// The release image, from which an init container copies the library
-        #[arg(long, value_name = "REF", required_unless_present = "remove")]
+        #[arg(long, value_name = "REF", value_parser = image, required_unless_present = "remove")]
         image: Option<String>,
         /// How the dynamic linker finds the library
         #[arg(long, value_enum, default_value_t = Preload::Env)]
@@ -288,6 +288,27 @@ pub enum Command {
         /// The output directory
         directory: PathBuf,
     },
+}
+
+impl Command {
+    /// True if the output is for programs, which get each byte as it is. Such output has no colours.
+    pub fn prints_data(&self) -> bool {
+        match self {
+            Command::Show { file, json, .. } => file.is_some() || *json,
+            Command::Explain { json, .. } | Command::Check { json, .. } => *json,
+            Command::Env { .. } | Command::Inject { .. } | Command::Metrics { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// The reference of an image. It contains no space, so such a text is a mistake of the caller's shell quotes.
+fn image(text: &str) -> Result<String, String> {
+    let fits = |c: char| !c.is_whitespace() && !c.is_control();
+    match !text.is_empty() && text.chars().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err("takes a reference such as registry.example/proclens:0.2.0".to_owned()),
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

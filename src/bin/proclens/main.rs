@@ -47,8 +47,13 @@ fn begin(words: Vec<OsString>) -> u8 {
     if let Some((notify, command)) = run::usual(&words) {
         return run::run(notify, command);
     }
-    let out = &mut anstream::stdout().lock();
-    match dispatch(Cli::parse_from(words).command, out) {
+    let command = Cli::parse_from(words).command;
+    let done = match command.prints_data() {
+        // `anstream` would remove control characters.
+        true => dispatch(command, &mut std::io::stdout().lock()),
+        false => dispatch(command, &mut anstream::stdout().lock()),
+    };
+    match done {
         Ok(code) => code,
         Err(failure) => {
             if !failure.is_silent() {
