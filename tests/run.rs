@@ -1149,6 +1149,21 @@ fn a_dynamic_program_is_preloaded_and_nothing_else() {
         "same process\nno filter\n/libproclens.so\nMemTotal:         524288 kB\n"
     );
 
+    // A preload that only resembles the library does not take its place. An error is one line.
+    let script = "
+        d=$(mktemp -d); cp $library $d/libproclens.so.old
+        for other in $d/libproclens.so.old $d/libproclens.so; do
+          LD_PRELOAD=$other $tool run -- sh -c 'echo ${LD_PRELOAD%%:*}' 2>/dev/null
+        done; rm -r $d; $tool run -- 'x\ny' 2>&1 || echo $?";
+    let seen = shell(&container, script, &[("library", text(&library))]).text();
+    let own = Path::new(TOOL.as_str()).with_file_name("libproclens.so");
+    let own = own.canonicalize().unwrap();
+    let own = own.display();
+    assert_eq!(
+        seen,
+        format!("{own}\n{own}\nproclens: x y: no such program\n127\n")
+    );
+
     // With --notify it gets a filter: a static child sees the container too.
     let script = "exec $tool run --notify -- sh -c 'head -n 1 /proc/meminfo; $busybox head -n 1 /proc/meminfo'";
     let seen = shell(&container, script, &[("busybox", text(&busybox))]).text();

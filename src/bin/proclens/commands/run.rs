@@ -7,6 +7,7 @@ use crate::inspect::elf::{self, File};
 use crate::inspect::regular::{self, LONGEST_TEXT};
 use crate::inspect::sources::Sources;
 use crate::output::failure::reason;
+use crate::output::style::plain;
 use proclens::run::guard::{FallbackReason, Job, supervise};
 use proclens::runtime::live::Live;
 use proclens::sampler::{self, Starter};
@@ -146,10 +147,15 @@ fn library() -> Option<PathBuf> {
 /// Adds the library to LD_PRELOAD, unless LD_PRELOAD or the preload file already names it.
 fn preload(library: &Path) {
     let before = std::env::var_os("LD_PRELOAD").unwrap_or_default();
-    let is_named = |text: &str| text.contains(LIBRARY);
+    // With `$LIB`, the linker finds the file itself.
+    let is_named = |text: &str| {
+        let path = Path::new(text);
+        path.file_name() == Some(OsStr::new(LIBRARY)) && (text.contains('$') || path.exists())
+    };
     let everyones = regular::read(Path::new(PRELOAD), LONGEST_TEXT).unwrap_or_default();
     let everyones = String::from_utf8_lossy(&everyones);
-    if is_named(&before.to_string_lossy()) || paths_in_preload(&everyones).any(is_named) {
+    let own = before.to_string_lossy();
+    if own.split([' ', ':']).any(is_named) || paths_in_preload(&everyones).any(is_named) {
         return;
     }
     let mut all = library.as_os_str().to_owned();
@@ -222,7 +228,8 @@ fn warn(fallback: FallbackReason, errno: Errno) {
 
 /// Prints a line on standard error. `eprintln!` would end the process if nothing can be written there.
 fn print_line(what: &str) {
-    let _ = io::stderr().write_all(format!("proclens: {what}\n").as_bytes());
+    // A name can contain a newline, which must not make two lines.
+    let _ = io::stderr().write_all(format!("proclens: {}\n", plain(what)).as_bytes());
 }
 
 /// Becomes the command. Returns only on failure, with the exit status.
