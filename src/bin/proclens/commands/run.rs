@@ -14,7 +14,7 @@ use proclens::sampler::{self, Starter};
 use proclens::settings::Settings;
 use proclens::sys::arch::ELF_MACHINE;
 use proclens::sys::{self, Errno};
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -173,7 +173,11 @@ fn is_served() -> bool {
     if unsafe { libc::prctl(libc::PR_GET_SECCOMP) } == 0 {
         return false;
     }
-    let path = c"/proc/uptime";
+    // PROCLENS_TIME=host leaves the uptime to the kernel. The memory is served wherever its cgroup can be read.
+    is_memory_file(c"/proc/meminfo") || is_memory_file(c"/proc/uptime")
+}
+
+fn is_memory_file(path: &CStr) -> bool {
     let arguments = [libc::AT_FDCWD as usize, path.as_ptr() as usize, 0, 0, 0, 0];
     // SAFETY: the kernel reads the path.
     let Ok(file) = (unsafe { sys::call(libc::SYS_openat, arguments) }) else {
