@@ -179,6 +179,9 @@ fn metrics_in_a_file_and_over_http() {
         "{page}"
     );
     samples(body(&page));
+    // The form for proxies, which every server must accept.
+    let page = server.get("http://x/metrics", "");
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
     let older = server.get("/metrics", "Accept: text/plain;version=0.0.4\r\n");
     assert!(
         older.contains("Content-Type: text/plain; version=0.0.4"),

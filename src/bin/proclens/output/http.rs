@@ -140,9 +140,7 @@ fn respond(stream: &TcpStream, path: &str, page: &impl Fn(&Request) -> Response)
         } => {
             (head_only, with_body) = (method == "HEAD", body);
             match method.as_str() {
-                "GET" | "HEAD" if target.split('?').next() == Some(path) => {
-                    page(&Request { accept })
-                }
+                "GET" | "HEAD" if path_of(&target) == path => page(&Request { accept }),
                 "GET" | "HEAD" => plain(404, &format!("the page is {path}\n")),
                 _ => plain(405, "GET only\n"),
             }
@@ -179,6 +177,18 @@ fn respond(stream: &TcpStream, path: &str, page: &impl Fn(&Request) -> Response)
         io::copy(&mut stream.take(1 << 20), &mut io::sink())?;
     }
     Ok(())
+}
+
+/// The path of a request's target: `/metrics?x=1`, or the same after `http://host`, which RFC 9112 lets any
+/// client send and demands that a server accept.
+fn path_of(target: &str) -> &str {
+    let path = match target.split_at_checked("http://".len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http://") => {
+            rest.find('/').map_or("", |start| &rest[start..])
+        }
+        _ => target,
+    };
+    path.split('?').next().unwrap_or_default()
 }
 
 /// The beginning of a request.
@@ -273,6 +283,21 @@ mod tests {
 
     fn head(text: &[u8]) -> Head {
         read_head(&mut io::Cursor::new(text)).unwrap()
+    }
+
+    #[test]
+    fn targets() {
+        for target in [
+            "/metrics",
+            "/metrics?x=1",
+            "http://h:1/metrics",
+            "HTTP://h/metrics?x",
+        ] {
+            assert_eq!(path_of(target), "/metrics", "{target}");
+        }
+        for target in ["*", "http://h", "http://h/x/metrics", "ftp://h/metrics"] {
+            assert_ne!(path_of(target), "/metrics", "{target}");
+        }
     }
 
     #[test]
