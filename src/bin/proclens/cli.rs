@@ -71,7 +71,7 @@ Examples:
   proclens run --notify -- /docker-entrypoint.sh     a script that starts a Go program
 
 Limits:
-  Each read-only open costs some 4 microseconds of CPU.
+  Each read-only open costs some 10 microseconds of CPU.
   A signal handler without SA_RESTART can make open, lseek and pread fail with EINTR.
   A program that counts CPUs by listing /sys/devices/system/cpu finds the host's.
   A program that listens to seccomp notifications itself gets EBUSY.
