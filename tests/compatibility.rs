@@ -214,6 +214,53 @@ fn valgrind() {
     shows_container(&run(&words, &ours(), &[]));
 }
 
+/// Strings in memory that is allocated to the byte: a path, and environments for other programs.
+#[test]
+fn valgrind_and_strings_on_the_heap() {
+    const STRINGS: &str = r#"
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void) {
+    /* Any length, at any distance from an aligned address. */
+    for (int shift = 0; shift < 16; shift++)
+        for (int length = 1; length < 40; length++) {
+            char *whole = malloc(shift + length + 1), *path = whole + shift;
+            memset(path, '/', length);
+            path[length] = 0;
+            close(open(path, O_RDONLY));
+            free(whole);
+        }
+    char *list[] = {strdup("A="), strdup("B=22222"), 0}, *arguments[] = {"true", 0};
+    pid_t child;
+    if (posix_spawn(&child, "/bin/true", 0, 0, arguments, list) || waitpid(child, 0, 0) != child) return 1;
+    setenv("C", "", 1);
+    setenv("PROCLENS_CPUS", "1", 1);
+    if (system("true") || sysconf(_SC_NPROCESSORS_ONLN) < 1) return 1;
+    char line[128];
+    FILE *f = fopen("/proc/meminfo", "r");
+    if (!f || !fgets(line, sizeof line, f)) return 1;
+    fputs(line, stdout);
+    return fclose(f);
+}
+"#;
+    let (Some(valgrind), Some(strings)) = (program("valgrind"), build("strings", STRINGS, &[]))
+    else {
+        return skipped("no valgrind here");
+    };
+    let words = [
+        valgrind.as_os_str(),
+        "-q".as_ref(),
+        "--error-exitcode=9".as_ref(),
+        strings.as_os_str(),
+    ];
+    shows_container(&run(&words, &ours(), &[]));
+}
+
 #[test]
 fn debugger() {
     let (Some(gdb), Some(reads)) = (program("gdb"), build("gdb", READS, &[])) else {

@@ -3,46 +3,75 @@
 use super::is_memory;
 use core::ffi::{CStr, c_char};
 
-/// Returns a C string of the program. The search goes page by page, so it touches no page that the string
-/// does not reach. This does not use `CStr::from_ptr`, which calls the program's `strlen`.
+const PAGE: usize = 4096;
+
+/// Returns a C string of the program. Reads no word that the string does not reach: valgrind would report it.
+/// This does not use `CStr::from_ptr`, which calls the program's `strlen`.
 ///
 /// # Safety
 /// `text` must point to a string that ends with a NUL and stays as it is for `'t`.
 #[unsafe(link_section = ".text.hot")]
 pub unsafe fn terminated<'t>(text: *const c_char) -> &'t CStr {
-    const PAGE: usize = 4096;
     let start = text.cast::<u8>();
-    let mut length = 0usize;
+    let mut next = start;
     loop {
-        // SAFETY: the string has not ended before this byte, so the byte and the rest of its page
-        // are mapped.
-        unsafe {
-            let from = start.wrapping_add(length);
-            let here = core::slice::from_raw_parts(from, PAGE - (from as usize) % PAGE);
-            if let Some(at) = memchr::memchr(0, here) {
-                let whole =
-                    core::slice::from_raw_parts(start, length.wrapping_add(at).wrapping_add(1));
+        // SAFETY: the string has not ended before `next`, so that byte is mapped.
+        match unsafe { end_on_page(next) } {
+            // SAFETY: the string reaches from `start` to the NUL at `end`.
+            Some(end) => unsafe {
+                let length = (end as usize).wrapping_sub(start as usize).wrapping_add(1);
+                let whole = core::slice::from_raw_parts(start, length);
                 return CStr::from_bytes_with_nul_unchecked(whole);
-            }
-            length = length.wrapping_add(here.len());
+            },
+            None => next = after_page(next),
         }
     }
+}
+
+/// Where the string that `text` is a part of has its NUL, if that is on the page of `text`.
+///
+/// # Safety
+/// `text` must be readable.
+#[inline]
+unsafe fn end_on_page(text: *const u8) -> Option<*const u8> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let before = text as usize % 8;
+    let mut next = text.wrapping_sub(before).cast::<u64>();
+    // The bytes in front of the string are overwritten, because one of them may be zero.
+    let mut cover = (1u64 << (8 * before)).wrapping_sub(1);
+    loop {
+        // SAFETY: aligned words do not cross a page, and no NUL is in those between `text` and this one, so at
+        // least one byte of this word is the string's.
+        let word = u64::from_le(unsafe { next.read() }) | cover;
+        cover = 0;
+        // The lowest bit belongs to the first byte that is zero.
+        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if zeros != 0 {
+            let at = zeros.trailing_zeros() / 8;
+            return Some(next.cast::<u8>().wrapping_add(at as usize));
+        }
+        next = next.wrapping_add(1);
+        if (next as usize).is_multiple_of(PAGE) {
+            return None;
+        }
+    }
+}
+
+/// The first byte of the next page.
+fn after_page(text: *const u8) -> *const u8 {
+    text.wrapping_add(PAGE - text as usize % PAGE)
 }
 
 /// True if a list of C strings that ends with a null pointer is readable: the list itself and all its
 /// strings. An address for which `is_readable` is false costs one system call for each page. The page of the list and
 /// the last few pages of strings are remembered.
 pub fn is_list_of_strings(list: *const *const c_char, is_readable: impl Fn(usize) -> bool) -> bool {
-    const PAGE: usize = 4096;
     const REMEMBERED: usize = 16;
     /// A page that no address is on.
     const NONE: usize = usize::MAX;
     let is_there = |address: usize, known: &mut usize| {
         let page = address / PAGE;
-        // The check reads 8 bytes. The address is aligned, so they are all on this page. A null pointer is
-        // never readable.
-        let word = (address & !7) as *const ();
-        if *known != page && (word.is_null() || !is_readable(address) && !is_memory(word)) {
+        if *known != page && !is_readable(address) && !is_memory(address) {
             return false;
         }
         *known = page;
@@ -65,12 +94,11 @@ pub fn is_list_of_strings(list: *const *const c_char, is_readable: impl Fn(usize
             if !known.is_some_and(|known| is_there(text as usize, known)) {
                 return false;
             }
-            // SAFETY: that page is readable to its end.
-            let here = unsafe { core::slice::from_raw_parts(text, PAGE - (text as usize) % PAGE) };
-            if memchr::memchr(0, here).is_some() {
+            // SAFETY: that page is readable.
+            if unsafe { end_on_page(text) }.is_some() {
                 break;
             }
-            text = text.wrapping_add(here.len());
+            text = after_page(text);
         }
     }
 }
