@@ -97,11 +97,18 @@ pub fn settings_if_on() -> Option<(&'static Settings<'static>, Blocked)> {
 
 fn read_settings(signals: &Blocked) -> &'static Settings<'static> {
     config::settings(signals, &|visit| {
-        ours().strings().for_each(|entry| visit(entry.to_bytes()));
+        // Of a plugin that called `putenv` and was unloaded, `environ` keeps a pointer to unmapped memory.
+        let mut list = current();
+        if !c_string::is_list_of_strings(list, is_readable) {
+            list = null();
+        }
+        // SAFETY: null, or a list of C strings that ends with a null pointer. All of it is readable, and
+        // everything that is used after the hook is copied before the hook returns to the program.
+        let (ours, strings) =
+            unsafe { (ours(list), c_string::strings_with(list, [PRELOAD, PREFIX])) };
+        ours.strings().for_each(|entry| visit(entry.to_bytes()));
         if !link::is_secure() {
             // Also strings with unknown names: a message reports them.
-            // SAFETY: as for `in_environ`.
-            let strings = unsafe { c_string::strings_with(current(), [PRELOAD, PREFIX]) };
             strings
                 .filter(|entry| !is_setting(entry.to_bytes()))
                 .for_each(|entry| visit(entry.to_bytes()));
@@ -165,19 +172,24 @@ impl Ours {
     }
 }
 
-/// The `LD_PRELOAD` and the settings that apply to this process: those in `environ` and, if the program
-/// emptied `environ`, those it started with. Of several `LD_PRELOAD` entries, the first one that names this
+/// The `LD_PRELOAD` and the settings that apply to this process: those in `list` and, if the program
+/// emptied it, those it started with. Of several `LD_PRELOAD` entries, the first one that names this
 /// library applies. A setuid program gets none of them: otherwise its caller could control what it trusts,
 /// writes or starts.
+///
+/// # Safety
+/// `list` must be a readable environment or null.
 #[inline(never)]
-pub fn ours() -> Ours {
+pub unsafe fn ours(list: Environment) -> Ours {
     let mut ours = Ours::NONE;
     if link::is_secure() {
         return ours;
     }
-    in_environ().for_each(|entry| ours.add(entry));
-    // SAFETY: `environ` is null, or a list of C strings that ends with a null pointer.
-    let rebuilt = unsafe { is_rebuilt(current()) };
+    // SAFETY: the caller guarantees it.
+    let rebuilt = unsafe {
+        strings_about_us(list).for_each(|entry| ours.add(entry));
+        is_rebuilt(list)
+    };
     // Other libraries in LD_PRELOAD do not replace this one.
     let others = ours.strings().any(is_nonempty_preload);
     if !rebuilt && !others {
@@ -191,18 +203,6 @@ pub fn ours() -> Ours {
     ours
 }
 
-/// All strings from which [`ours`] selects, whether they apply or not.
-pub fn candidates() -> impl Iterator<Item = &'static CStr> {
-    in_environ().chain(at_start())
-}
-
-/// The strings about this library in `environ`.
-fn in_environ() -> impl Iterator<Item = &'static CStr> {
-    // SAFETY: `environ` is null, or a list of C strings that ends with a null pointer. Everything that is
-    // used after the hook is copied before the hook returns to the program.
-    unsafe { strings_about_us(current()) }
-}
-
 /// The strings about this library in the environment `list`.
 ///
 /// # Safety
@@ -214,7 +214,7 @@ pub unsafe fn strings_about_us(list: Environment) -> impl Iterator<Item = &'stat
 }
 
 /// The strings about this library in the environment at the program's start.
-fn at_start() -> impl Iterator<Item = &'static CStr> {
+pub fn at_start() -> impl Iterator<Item = &'static CStr> {
     let start = start();
     let long = start.long.iter().filter(|string| !string.is_null());
     // SAFETY: the kernel's copy of the string on the first thread's stack, which stays mapped and ends with

@@ -6,7 +6,9 @@
 //! Everything is built on the stack. A `vfork` child runs this code in its parent's memory, so the parent
 //! would have to free whatever the child maps.
 
-use super::environment::{self, Environment, Ours, is_readable, is_rebuilt, strings_about_us};
+use super::environment::{
+    self, Environment, Ours, at_start, is_readable, is_rebuilt, strings_about_us,
+};
 use super::start_environment::{PRELOAD, name_of, value_of};
 use crate::procfs::files::last_component;
 use crate::sys::c_string::{is_list_of_strings, strings, terminated};
@@ -35,76 +37,59 @@ struct Missing {
     settings: Ours,
 }
 
-/// What must be added to the environment `given`; `None` if it lacks nothing.
+/// What must be added to the environment `given`; `None` if it lacks nothing. This looks only at `given` and at
+/// the environment at the start, not at `environ`: another thread may change it meanwhile, and free what it
+/// holds.
 ///
 /// # Safety
-/// `given` must be an environment or null.
+/// `given` must be an environment or null. Parts of it may be unreadable.
 #[inline(never)]
 unsafe fn missing(given: Environment) -> Option<Missing> {
     let own = link::own_path()?;
-    if link::is_secure() || environment::candidates().next().is_none() {
+    if link::is_secure() || at_start().next().is_none() {
         return None;
     }
-    // The kernel refuses an environment that cannot be read. The program's own environment is known to be
-    // readable.
-    if !given.is_null()
-        && given != environment::current()
-        && !is_list_of_strings(given, is_readable)
-    {
+    // The kernel refuses an environment that cannot be read.
+    if !given.is_null() && !is_list_of_strings(given, is_readable) {
         return None;
     }
     let name = last_component(own.to_bytes());
     let is_own = |path: &&[u8]| last_component(path) == name;
+    // SAFETY: the caller guarantees it, and all of `given` is readable.
+    let is_there = |entry: &CStr| unsafe { is_in(given, entry, &is_own) };
     // Nearly every environment has everything. To find that out costs less than to find out what applies.
-    // SAFETY: the caller guarantees it.
-    if environment::candidates().all(|entry| unsafe { is_in(given, entry, &is_own) }) {
+    if at_start().all(is_there) {
         return None;
     }
-    let ours = environment::ours();
-    // The path keeps its spelling: `$LIB` finds the right library for a 32-bit program too. It is `None` if
-    // /etc/ld.so.preload loads the library, because the next program gets it anyway.
-    let mut preload = None;
-    let mut settings = Ours::NONE;
-    for entry in ours.strings() {
-        match value_of(entry.to_bytes(), PRELOAD) {
-            Some(list) => preload = preload.or_else(|| paths(list).find(is_own)),
-            None => settings.add(entry),
-        }
-    }
-    let mut lacking = Ours::NONE;
-    let mut lacks_preload = true;
-    // SAFETY: the caller guarantees it.
+    let (mut has_preload, mut has_own) = (false, false);
+    // SAFETY: as above.
     for entry in unsafe { strings(given) } {
         if let Some(list) = value_of(entry.to_bytes(), PRELOAD) {
             let mut libraries = paths(list).peekable();
             // An empty list: the program switched the preload off on purpose.
             libraries.peek()?;
-            if libraries.any(|path| is_own(&path)) {
-                preload = None;
-            }
             // Other libraries do not replace this one: keep it beside them.
-            lacks_preload = false;
+            has_preload = true;
+            has_own |= libraries.any(|path| is_own(&path));
         }
         if entry == c"PROCLENS=off" {
             return None;
         }
     }
-    if preload.is_none() && settings.is_empty() {
-        return None;
-    }
-    // SAFETY: the caller guarantees it.
+    // SAFETY: as above.
     let rebuilt = unsafe { is_rebuilt(given) };
-    if rebuilt {
-        for setting in settings.strings() {
-            let name = name_of(setting.to_bytes());
-            // SAFETY: the caller guarantees it.
-            let mut entries = unsafe { strings(given) };
-            if entries.all(|entry| name_of(entry.to_bytes()) != name) {
-                lacking.add(setting);
+    // The path keeps its spelling: `$LIB` finds the right library for a 32-bit program too. It is `None` if
+    // /etc/ld.so.preload loads the library, because the next program gets it anyway.
+    let mut preload = None;
+    let mut settings = Ours::NONE;
+    for entry in at_start() {
+        match value_of(entry.to_bytes(), PRELOAD) {
+            Some(list) if !has_own && (rebuilt || has_preload) => {
+                preload = preload.or_else(|| paths(list).find(is_own));
             }
+            None if rebuilt && !is_there(entry) => settings.add(entry),
+            _ => {}
         }
-    } else if lacks_preload {
-        preload = None;
     }
     // In a root directory without the library, the linker would print an error. This check uses the same
     // system call as the linker's look-up of /etc/ld.so.preload, so a filter that allows starting a program
@@ -112,10 +97,7 @@ unsafe fn missing(given: Environment) -> Option<Missing> {
     if preload.is_some() && !(own.to_bytes().starts_with(b"/") && sys::exists(own)) {
         preload = None;
     }
-    (preload.is_some() || !lacking.is_empty()).then_some(Missing {
-        preload,
-        settings: lacking,
-    })
+    (preload.is_some() || !settings.is_empty()).then_some(Missing { preload, settings })
 }
 
 /// True if the environment `given` needs no `entry`: it sets the same setting, or also preloads this library.
