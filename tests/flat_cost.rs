@@ -109,9 +109,9 @@ fn flat(pid: &str, sampler: &str) {
     needs_containers!();
     let few = readings(pid, sampler, (0, 0), 3, 9);
     if (pid, sampler) == ("private", "on") {
-        // The averages of a live sampler, without a count of the tasks.
+        // The averages of a live sampler, without a count of the tasks. The reader is a thread: one call more.
         let calls = few["getloadavg"].warm;
-        assert!(calls <= 8, "getloadavg makes {calls} calls");
+        assert!(calls <= 9, "getloadavg makes {calls} calls");
     }
     for (processes, threads) in [(1, 3000), (1000, 2)] {
         let many = readings(pid, sampler, (0, 0), processes, threads);

@@ -121,6 +121,7 @@ traps! {
     environments_that_are_none: "bad_environment.c" Harmless [];
     environments_of_unloaded_plugins: "stale_environment.c" Answers [];
     environments_that_change_during_a_spawn: "spawn_and_setenv.c" Harmless [];
+    small_signal_stacks: "small_signal_stack.c" Answers [];
     vfork_and_many_variables: "many_variables.c" Harmless [];
     exec_with_long_lists: "exec_lists.c" Harmless [];
     pid_namespace_of_children: "unshare_pid.c" Harmless [];

@@ -86,13 +86,23 @@ pub fn settings() -> &'static Settings<'static> {
 }
 
 /// The settings of this process if the library is switched on, and the signals that are blocked from now on.
+/// `None` also on a signal stack with too little space left for what follows.
 pub fn settings_if_on() -> Option<(&'static Settings<'static>, Blocked)> {
-    if config::known().is_some_and(|known| !known.on) {
+    if config::known().is_some_and(|known| !known.on) || !has_space() {
         return None;
     }
     let signals = signals::block();
     let settings = read_settings(&signals);
     settings.on.then_some((settings, signals))
+}
+
+/// True unless the caller is a signal handler on a stack of its own that ends too soon. On the first thread's
+/// stack this needs no system call.
+fn has_space() -> bool {
+    /// No virtual file or value needs as much from here on: the most is 10.7 KiB. `SIGSTKSZ` is less.
+    const NEEDED: usize = 12 << 10;
+    let end = start().end;
+    is_above_on_stack(end.saturating_sub(1), end) || signals::space_on_own_stack() >= NEEDED
 }
 
 fn read_settings(signals: &Blocked) -> &'static Settings<'static> {

@@ -4,7 +4,7 @@
 //! signals: it may open a directory, and it takes the process's cache.
 
 use super::calls::shows_cpu;
-use super::environment::settings;
+use super::environment::{settings, settings_if_on};
 use super::errno::{errno_place, set_errno};
 use crate::procfs::cpu_directory;
 use crate::procfs::files::FileSystem;
@@ -427,10 +427,9 @@ unsafe fn look(dir: c_int, path: *const c_char) -> bool {
     // SAFETY: the caller guarantees it.
     let path = unsafe { terminated(path) }.to_bytes();
     let is_hidden = |(cpu, directory): (u32, &[u8])| {
-        if !settings().on {
+        let Some((_, _signals)) = settings_if_on() else {
             return false;
-        }
-        let _signals = signals::block();
+        };
         (cpu_directory::is_usual(directory) || is_directory_of_cpus(dir, directory))
             && is_not_shown(cpu)
     };

@@ -2,6 +2,8 @@
 
 use super::{Errno, call, call_always, pad};
 use core::ffi::c_int;
+#[cfg(feature = "preload")]
+use core::mem::MaybeUninit;
 use core::ptr::null;
 
 /// Bytes of the kernel's signal set.
@@ -52,6 +54,21 @@ impl Blocked {
         if self.are_blocked() {
             discard(signal);
         }
+    }
+}
+
+/// The bytes left on the stack that the program has set up for signal handlers, if the caller is on it;
+/// otherwise `usize::MAX`.
+#[cfg(feature = "preload")]
+pub fn space_on_own_stack() -> usize {
+    let mut stack = MaybeUninit::<libc::stack_t>::uninit();
+    let here = stack.as_mut_ptr();
+    // SAFETY: the kernel fills one `stack_t`; it is read only if the call succeeded.
+    match unsafe { call!(SYS_sigaltstack, 0, here).map(|_| stack.assume_init()) } {
+        Ok(stack) if stack.ss_flags & libc::SS_ONSTACK != 0 => {
+            (here as usize).wrapping_sub(stack.ss_sp as usize)
+        }
+        _ => usize::MAX,
     }
 }
 
