@@ -129,6 +129,7 @@ traps! {
     descriptors_met_late: "met_late.c" Answers [];
     descriptors_by_path: "by_path.c" Harmless [];
     files_of_tasks: "task_stat.c" Harmless [];
+    files_mounted_over_those_of_tasks: "task_stat_covered.c" Harmless [];
     other_ways_to_open: "other_opens.c" Harmless [];
     other_system_calls: "other_syscalls.c" Harmless [];
     files_of_other_users: "strangers_file.c" Harmless [];

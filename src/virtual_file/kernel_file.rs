@@ -36,7 +36,8 @@ pub enum Root {
 /// As [`identify`], for a descriptor of a process with another root directory.
 pub fn identify_below(root: Root, fd: c_int, path: &[u8]) -> Option<VirtualFile> {
     if let Some(file) = TaskStat::of_path(path) {
-        return Some(VirtualFile::Task(file));
+        // Another file may be mounted there.
+        return (sys::file_system(fd) == Ok(PROC)).then_some(VirtualFile::Task(file));
     }
     let last = files::last_component(path);
     if let Some(file) = files::named(last).find(|file| is(root, fd, path, *file)) {
