@@ -24,7 +24,8 @@ pub fn is_confined() -> bool {
 
 /// The system calls that the library makes in a program, without those that only the start of a sampler makes: a
 /// process with more filters than PID 1 starts none (`is_confined` in sampler/conditions.rs). Not listed either are `brk`,
-/// which the library calls before the program begins, and `process_vm_readv`, which it calls only in valgrind. The test below compares this list with the code.
+/// which the library calls before the program begins, and `process_vm_readv`, which it calls only in valgrind. The test
+/// below compares this list with the code.
 const CALLS: [c_long; 39] = [
     libc::SYS_clock_gettime,
     libc::SYS_clone,
