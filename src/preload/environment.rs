@@ -190,7 +190,7 @@ impl Ours {
 /// # Safety
 /// `list` must be a readable environment or null.
 #[inline(never)]
-pub unsafe fn ours(list: Environment) -> Ours {
+unsafe fn ours(list: Environment) -> Ours {
     let mut ours = Ours::NONE;
     if link::is_secure() {
         return ours;

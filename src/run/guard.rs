@@ -245,8 +245,8 @@ fn serve(job: &Job, caller: &Caller, page: &'static Page, control: Fd, guard: c_
     }
 }
 
-/// Waits until a child has ended, was stopped or was continued, and leaves it to [`wait`]. Returns the child, and the status if it is
-/// `command` and has ended.
+/// Waits until a child has ended, was stopped or was continued, and leaves it to [`wait`]. Returns the child, and the
+/// status if it is `command` and has ended.
 fn look(command: c_int) -> Result<(c_int, Option<c_int>), Errno> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let events = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED;
@@ -719,6 +719,11 @@ fn above_standard(file: Fd) -> Result<Fd, Errno> {
     if file.raw() >= from {
         return Ok(file);
     }
+    duplicate(&file, from)
+}
+
+/// A descriptor of the same file, with a number of at least `from`.
+fn duplicate(file: &Fd, from: c_int) -> Result<Fd, Errno> {
     // SAFETY: touches no memory.
     match unsafe { libc::fcntl(file.raw(), libc::F_DUPFD_CLOEXEC, from) } {
         -1 => Err(last_error()),
@@ -744,21 +749,7 @@ fn socket_pair() -> Result<(Fd, Fd), Errno> {
 /// would fail.
 fn leave_room_for_listener(last: &Fd) -> Result<(), Errno> {
     const MORE: c_int = 8;
-    // SAFETY: touches no memory.
-    match unsafe {
-        libc::fcntl(
-            last.raw(),
-            libc::F_DUPFD_CLOEXEC,
-            last.raw().saturating_add(MORE),
-        )
-    } {
-        -1 => Err(last_error()),
-        fd => {
-            // SAFETY: a new descriptor.
-            drop(unsafe { Fd::from_raw(fd) });
-            Ok(())
-        }
-    }
+    duplicate(last, last.raw().saturating_add(MORE)).map(drop)
 }
 
 /// Buffer for one descriptor in a message.

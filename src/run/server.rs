@@ -13,7 +13,7 @@ use crate::runtime::live::{self, Live};
 use crate::runtime::reductions::{Mask, MaskBuffer, Reader};
 use crate::settings::Settings;
 use crate::sys::arch::SYS_OPEN;
-use crate::sys::directory::{each_entry, open_directory};
+use crate::sys::directory::{each_entry, open_directory, terminated};
 use crate::sys::{self, Errno, Fd, ProgramFd};
 use crate::text::{Out, decimal, lines};
 use crate::virtual_file;
@@ -203,12 +203,7 @@ impl Server {
         let path = without_self(stop.thread, path, &mut own)?;
         let base = base_of(stop.thread, dir, path)?;
         // The caller's rights are in a file that the kernel makes slowly. Most virtual files are for everyone.
-        let open_to_all = if resolve == 0 {
-            find_open_to_all(&base, path, flags)
-        } else {
-            None
-        };
-        let (place, acting) = match open_to_all {
+        let (place, acting) = match find_open_to_all(&base, path, flags, resolve) {
             Some(place) => (place, None),
             None => {
                 let acting = self.act_for(stop.thread)?;
@@ -530,11 +525,12 @@ fn find(base: &Fd, path: &CStr, flags: c_int, resolve: u64) -> Option<Fd> {
 
 /// Finds the machine's file at `path` if its mode and those of the directories let every user open it. Then the
 /// caller's rights do not matter. `None` for all other paths.
-fn find_open_to_all(root: &Fd, path: &CStr, flags: c_int) -> Option<Fd> {
+fn find_open_to_all(root: &Fd, path: &CStr, flags: c_int, resolve: u64) -> Option<Fd> {
     let bytes = path.to_bytes();
     // O_NOATIME is for the owner of a file only.
     let mut files = files::named(files::last_component(bytes));
-    if flags & libc::O_NOATIME != 0 || !files.any(|file| file.path() == path) {
+    let is_usual = resolve == 0 && flags & libc::O_NOATIME == 0;
+    if !is_usual || !files.any(|file| file.path() == path) {
         return None;
     }
     let resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS;
@@ -545,10 +541,7 @@ fn find_open_to_all(root: &Fd, path: &CStr, flags: c_int) -> Option<Fd> {
     passes &= sys::status(root.raw()).is_ok_and(search);
     let mut buffer = [0; LONGEST_PATH];
     for end in memchr::memchr_iter(b'/', bytes).skip(1) {
-        let mut prefix = Out::new(&mut buffer);
-        prefix.bytes(bytes.get(1..end)?);
-        prefix.byte(0);
-        let prefix = CStr::from_bytes_until_nul(prefix.finish()?).ok()?;
+        let prefix = terminated(bytes.get(1..end)?, b"", &mut buffer)?;
         passes &= sys::status_at(root, prefix).is_ok_and(search);
     }
     passes.then_some(place)

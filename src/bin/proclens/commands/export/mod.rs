@@ -12,7 +12,7 @@ use directory::Directory;
 use proclens::procfs::cpu_directory;
 use proclens::procfs::files::MachineFile;
 use proclens::settings::Settings;
-use proclens::sys::process::effective_user;
+use proclens::sys::process::{self, effective_user};
 use proclens::values::CpuList;
 use rustix::fs::{FlockOperation, flock};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -41,11 +41,13 @@ pub fn run(directory: &Path, every: Duration) -> Result<()> {
             .map_err(|error| Failure::new("signals", reason(&error)))?;
     }
     set_usual_umask();
-    let parent = parent();
+    // It changes when the parent ends. PR_SET_PDEATHSIG would send a signal too early, at the end of the parent's thread
+    // that started this program.
+    let parent = process::parent();
     let sources = Sources::own();
     let settings = sources.settings();
     let export = Export::new(directory)?;
-    let goes_on = || !stop.load(Ordering::Relaxed) && self::parent() == parent;
+    let goes_on = || !stop.load(Ordering::Relaxed) && process::parent() == parent;
     let done = export.keep_current(&settings, every, goes_on);
     export.remove();
     done
@@ -66,13 +68,6 @@ fn sleep(time: Duration) {
     };
     // SAFETY: the kernel reads one structure.
     unsafe { libc::nanosleep(&time, std::ptr::null_mut()) };
-}
-
-/// The parent's process ID. It changes when the parent ends. PR_SET_PDEATHSIG would send a signal too early,
-/// at the end of the parent's thread that started this program.
-fn parent() -> libc::pid_t {
-    // SAFETY: touches no memory.
-    unsafe { libc::getppid() }
 }
 
 struct Export {
