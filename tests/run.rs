@@ -681,7 +681,7 @@ sys.exit(os.spawnv(os.P_WAIT, sys.argv[1], sys.argv[1:]))
     );
 }
 
-/// The guard is stopped as long as the program is, whoever stops and continues the program.
+/// When a process stops, continues or kills the program, the guard stops, continues or ends too.
 #[test]
 fn the_guard_stops_and_continues_with_the_program() {
     needs_containers!();
